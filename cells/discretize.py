@@ -1,0 +1,45 @@
+"""From softmax weights to a genotype (DARTS, section 2.4)."""
+
+from collections.abc import Mapping, Sequence
+
+from cells.genotype import CellGenotype, Edge, Genotype
+from search_spaces.space import SearchSpace
+
+
+def discretize(normal: Sequence, reduce: Sequence, space: SearchSpace, found_by: Mapping | None = None) -> Genotype:
+    """The genotype that keeps each node's `space.edges_per_node` strongest edges.
+
+    An edge is as strong as its best operator other than "none", and keeps that operator; ties go to the lower source
+    and to the earlier operator. `normal` and `reduce` are softmax weights of shape (edges, operators), in the order
+    of `space.edges` and `space.operators`, as nested lists or tensors. The edges of a node come strongest first, as
+    the reference prints them.
+
+    Raises ValueError if a table has another shape or a row does not sum to 1: logits rank edges differently.
+    """
+    cells = (_strongest(_checked(table, space), space) for table in (normal, reduce))
+    return Genotype(*cells, space.name, dict(found_by or {}))
+
+
+def _checked(table, space: SearchSpace) -> list[list[float]]:
+    rows = table.tolist() if hasattr(table, "tolist") else [list(row) for row in table]
+    shape = (len(space.edges), len(space.operators))
+    if len(rows) != shape[0] or any(len(row) != shape[1] for row in rows):
+        raise ValueError(f"expected softmax weights of shape {shape} for space {space.name}")
+    for row in rows:
+        if not abs(sum(row) - 1) < 1e-4 or min(row) < 0:
+            raise ValueError(f"a row sums to {sum(row):.6g}, not 1; give softmax weights, not alphas")
+    return rows
+
+
+def _strongest(rows: list[list[float]], space: SearchSpace) -> CellGenotype:
+    kept_columns = [column for column, name in enumerate(space.operators) if name != "none"]
+    nodes = []
+    for node in range(2, space.nodes + 2):
+        candidates = []
+        for (source, target), row in zip(space.edges, rows, strict=True):
+            if target == node:
+                best = max(kept_columns, key=lambda column: row[column])  # max keeps the first of equals
+                candidates.append((row[best], Edge(space.operators[best], source)))
+        candidates.sort(key=lambda candidate: -candidate[0])  # stable: equals stay in order of source
+        nodes.append(tuple(edge for _, edge in candidates[: space.edges_per_node]))
+    return CellGenotype(tuple(nodes), concat=tuple(range(2, space.nodes + 2)))

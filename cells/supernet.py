@@ -1,0 +1,111 @@
+"""The continuous relaxation of a search space (DARTS, section 2.2): every edge computes all of its operators.
+
+    node = sum over its edges of  sum over operators of  softmax(alpha)[edge, operator] * operator(source)
+
+Two things are not computed as they are written. "none" adds zero, so it only takes its share of the softmax. And an
+operator without parameters gives the same tensor on every edge that leaves a node, so it runs once a node.
+"""
+
+import torch
+from torch import nn
+
+from cells.stacking import CellInputs, CellSpec, build_stem, edge_stride, stack_cells
+from search_spaces.registry import get_operator
+from search_spaces.space import SearchSpace
+
+
+class Candidate(nn.Sequential):
+    """One operator as it stands in the supernet: without learnable scale and shift, normalised where it asks for it."""
+
+    def __init__(self, name: str, channels: int, stride: int):
+        operator = get_operator(name)
+        layers = [operator.build(channels, stride, False)]
+        if operator.supernet_norm:
+            layers.append(nn.BatchNorm2d(channels, affine=False))
+        super().__init__(*layers)
+
+
+class MixedOperation(nn.Module):
+    """The weighted sum of all operators on one edge: x (N, C, H, W) -> (N, C, H / stride, W / stride)."""
+
+    def __init__(self, candidates: dict[str, Candidate]):
+        super().__init__()
+        self.candidates = nn.ModuleDict(candidates)
+
+    def forward(self, x, shared: dict[str, torch.Tensor], weights: dict[str, torch.Tensor]):
+        outputs = shared | {name: candidate(x) for name, candidate in self.candidates.items()}
+        return sum(weights[name] * output for name, output in outputs.items())
+
+
+class SearchCell(nn.Module):
+    """A cell in which every node is joined to all nodes before it. Its output has all intermediate nodes' channels."""
+
+    def __init__(self, space: SearchSpace, spec: CellSpec):
+        super().__init__()
+        self.space = space
+        self.reduction = spec.reduction
+        self.inputs = CellInputs(spec, affine=False)
+        self.edges = nn.ModuleList()
+        self.shared = nn.ModuleList(nn.ModuleDict() for _ in range(space.nodes + 1))  # one a source, no parameters
+        for source, _ in space.edges:
+            mixed = {}
+            for name in space.operators:
+                if name != "none":
+                    candidate = Candidate(name, spec.channels, edge_stride(spec, source))
+                    if any(True for _ in candidate.parameters()):
+                        mixed[name] = candidate
+                    elif name not in self.shared[source]:
+                        self.shared[source][name] = candidate
+            self.edges.append(MixedOperation(mixed))
+
+    def forward(self, input0, input1, weights: list[dict[str, torch.Tensor]]):
+        nodes = list(self.inputs(input0, input1))
+        shared = []
+        edges = iter(zip(self.edges, weights, strict=True))
+        for _ in range(self.space.nodes):
+            for node, candidates in zip(nodes[len(shared) :], self.shared[len(shared) :], strict=False):
+                shared.append({name: candidate(node) for name, candidate in candidates.items()})
+            mixtures = (mixed(x, ready, row) for x, ready, (mixed, row) in zip(nodes, shared, edges, strict=False))
+            nodes.append(sum(mixtures))
+        return torch.cat(nodes[2:], dim=1)
+
+
+class Supernet(nn.Module):
+    """The network whose weights and alphas are learned together: images (N, 3, H, W) -> logits (N, classes).
+
+    All normal cells share one table of alphas, all reduction cells the other; each is (edges, operators), in the
+    order of `space.edges` and `space.operators`, and starts at 1e-3 times standard normal noise (reference code).
+    """
+
+    def __init__(self, space: SearchSpace, channels: int, layers: int, classes: int):
+        super().__init__()
+        self.space = space
+        self.stem = build_stem(channels)
+        specs = stack_cells(layers, channels, space.nodes, space.nodes)
+        self.cells = nn.ModuleList(SearchCell(space, spec) for spec in specs)
+        self.classifier = nn.Linear(specs[-1].output_channels, classes)
+        shape = (len(space.edges), len(space.operators))
+        self.alphas_normal = nn.Parameter(1e-3 * torch.randn(shape))
+        self.alphas_reduce = nn.Parameter(1e-3 * torch.randn(shape))
+
+    def alphas(self) -> list[nn.Parameter]:
+        """The architecture parameters: normal, reduce."""
+        return [self.alphas_normal, self.alphas_reduce]
+
+    def weights(self) -> list[nn.Parameter]:
+        """All other parameters, in a fixed order."""
+        return [parameter for name, parameter in self.named_parameters() if not name.startswith("alphas_")]
+
+    def operator_weights(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """softmax(alphas) of the normal and the reduction cells, each (edges, operators)."""
+        return tuple(alphas.softmax(dim=-1) for alphas in self.alphas())
+
+    def forward(self, images):
+        tables = [
+            [dict(zip(self.space.operators, row.unbind(), strict=True)) for row in table.unbind()]
+            for table in self.operator_weights()
+        ]
+        input0 = input1 = self.stem(images)
+        for cell in self.cells:
+            input0, input1 = input1, cell(input0, input1, tables[cell.reduction])
+        return self.classifier(input1.mean(dim=(2, 3)))

@@ -1,0 +1,57 @@
+"""The layers that operators and cells share (DARTS, Liu et al., ICLR 2019, section 3.1).
+
+DARTS' convolutions put the ReLU in front: ReLU, convolution, BatchNorm. Convolutions have no bias.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def conv_norm(in_channels, out_channels, kernel_size=1, stride=1, *, groups=1, affine=True) -> list[nn.Module]:
+    """A convolution that keeps the size at stride 1, and its BatchNorm, as a list to splice into a Sequential."""
+    return [
+        nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(out_channels, affine=affine),
+    ]
+
+
+def depthwise_separable(channels, kernel_size, stride, dilation, affine) -> list[nn.Module]:
+    """ReLU, depthwise convolution, pointwise convolution, BatchNorm; "same" padding."""
+    padding = dilation * (kernel_size // 2)
+    return [
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, kernel_size, stride, padding, dilation, groups=channels, bias=False),
+        nn.Conv2d(channels, channels, 1, bias=False),
+        nn.BatchNorm2d(channels, affine=affine),
+    ]
+
+
+class ReLUConvBN(nn.Sequential):
+    """ReLU, 1x1 convolution, BatchNorm: (N, C_in, H, W) -> (N, C_out, H, W)."""
+
+    def __init__(self, in_channels, out_channels, affine=True):
+        super().__init__(nn.ReLU(), *conv_norm(in_channels, out_channels, affine=affine))
+
+
+class FactorizedReduce(nn.Module):
+    """Half the resolution without losing every other pixel: (N, C_in, H, W) -> (N, C_out, ceil(H / 2), ceil(W / 2)).
+
+    ReLU, then two strided 1x1 convolutions, the second on the image shifted by one pixel, concatenated; BatchNorm.
+    At an odd size the shifted image is padded by a row or column of zeros, so that both halves agree.
+    """
+
+    def __init__(self, in_channels, out_channels, affine=True):
+        super().__init__()
+        if out_channels % 2:
+            raise ValueError(f"a factorized reduction needs an even number of output channels, not {out_channels}")
+        self.relu = nn.ReLU()
+        self.conv_1 = nn.Conv2d(in_channels, out_channels // 2, 1, stride=2, bias=False)
+        self.conv_2 = nn.Conv2d(in_channels, out_channels // 2, 1, stride=2, bias=False)
+        self.bn = nn.BatchNorm2d(out_channels, affine=affine)
+
+    def forward(self, x):
+        x = self.relu(x)
+        height, width = x.shape[-2:]
+        shifted = F.pad(x[:, :, 1:, 1:], (0, width % 2, 0, height % 2))
+        return self.bn(torch.cat([self.conv_1(x), self.conv_2(shifted)], dim=1))
