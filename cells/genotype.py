@@ -230,7 +230,9 @@ def _literal(node: ast.expr):
             raise ValueError
         return ast.literal_eval(node)
     except (ValueError, TypeError, AttributeError, SyntaxError, RecursionError, MemoryError):
-        raise InputError(f"{ast.unparse(node)[:60]} is not a list; only lists, tuples and range(a, b) are read") from None
+        raise InputError(
+            f"{ast.unparse(node)[:60]} is not a list; only lists, tuples and range(a, b) are read"
+        ) from None
 
 
 def _is_index(value) -> bool:

@@ -64,7 +64,9 @@ def _check_module(operator, module, channels, stride, affine):
     try:
         y = module(x)
     except Exception as error:
-        raise InputError(f"{here} fails on an input of shape {tuple(x.shape)}: {type(error).__name__}: {error}") from None
+        raise InputError(
+            f"{here} fails on an input of shape {tuple(x.shape)}: {type(error).__name__}: {error}"
+        ) from None
     expected = (2, channels, 8 // stride, 8 // stride)
     if not isinstance(y, torch.Tensor) or tuple(y.shape) != expected:
         got = tuple(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__

@@ -12,7 +12,7 @@ import hashlib
 import importlib.util
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,6 +124,12 @@ def load_plugin(path: str | Path) -> Plugin:
         raise
     _PLUGINS[digest] = Plugin(path, source, added)
     return _PLUGINS[digest]
+
+
+def plugins_of(operators: Iterable[str]) -> tuple[Plugin, ...]:
+    """The loaded plug-ins that registered any of these operators."""
+    wanted = set(operators)
+    return tuple(plugin for plugin in _PLUGINS.values() if wanted & set(plugin.operators))
 
 
 def _run_file(path: Path, digest: str):

@@ -133,7 +133,9 @@ def _load_file(path: Path, parents: tuple[Path, ...]) -> SearchSpace:
         if name not in operators:
             raise InputError(f'space {path} removes "{name}", which it does not have; it has {", ".join(operators)}')
         operators.remove(name)
-    sizes = {key: content.get(key, getattr(base, key, default)) for key, default in (("nodes", 4), ("edges_per_node", 2))}
+    sizes = {
+        key: content.get(key, getattr(base, key, default)) for key, default in (("nodes", 4), ("edges_per_node", 2))
+    }
     return SearchSpace(content.get("name", path.stem), tuple(operators), **sizes)
 
 
@@ -141,7 +143,9 @@ def _read_mapping(path: Path) -> dict:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"cannot read space {path}: {error.strerror}; give a YAML file or a name such as darts") from None
+        raise InputError(
+            f"cannot read space {path}: {error.strerror}; give a YAML file or a name such as darts"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"space {path} is not valid YAML: {error}") from None
     if not isinstance(content, dict):

@@ -1,0 +1,22 @@
+"""HOW the choice is learned: data, bilevel gradients, the search and training loops, the run folder, the commands.
+
+The public names load on first use, so that `--help` does not import torch.
+"""
+
+from importlib import import_module
+
+_HOME = {
+    "RunDir": "run_dir",
+    "SearchConfig": "config",
+    "TrainConfig": "config",
+    "load_data": "data",
+    "run_search": "search",
+    "run_training": "train",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

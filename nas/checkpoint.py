@@ -1,0 +1,55 @@
+"""Files that are whole or not there: written beside their place, synced, then renamed over it."""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search_spaces.errors import InputError
+
+
+def write_atomically(path: Path, content: bytes | str):
+    """Replaces `path` by `content` so that a reader, or a crash at any instant, finds the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]):
+    """Saves tensors, numbers, strings and containers of them; the checkpoint before it stays until this one is whole."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """What `save_checkpoint` saved. No code in the file is run. Raises InputError if it is damaged."""
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except OSError as error:
+        raise InputError(f"cannot read checkpoint {path}: {error.strerror}") from None
+    except Exception as error:
+        first_line = str(error).strip().split("\n")[0][:120]
+        raise InputError(
+            f"checkpoint {path} is damaged or not a checkpoint ({first_line}); start anew with --force"
+        ) from None
+
+
+def _sync_folder(folder: Path):
+    """Makes a rename durable, where the system lets a folder be opened (POSIX)."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,150 @@
+"""Every knob of the two commands, with its default, its unit and where the default comes from.
+
+A value comes from the first of: flag, `--config` file, preset, default. The defaults are the papers': "DARTS" is Liu
+et al., ICLR 2019, as its reference code runs it. Unknown keys and values of the wrong type are errors.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from search_spaces.errors import InputError, suggest
+
+PRESETS = ("paper", "cpu", "quick")
+_PRESET_FOLDER = Path(__file__).parent / "presets"
+
+
+def _not_bool(value):
+    if isinstance(value, bool):
+        raise ValueError("a number is needed, not true or false")
+    return value
+
+
+def _whole(value):
+    return int(value) if isinstance(value, str) and value.strip().isdecimal() else _not_bool(value)
+
+
+Count = Annotated[int, BeforeValidator(_not_bool), Field(ge=1)]
+CountOrZero = Annotated[int, BeforeValidator(_not_bool), Field(ge=0)]
+Positive = Annotated[float, BeforeValidator(_not_bool), Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, BeforeValidator(_not_bool), Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, BeforeValidator(_not_bool), Field(ge=0, lt=1)]
+Pixels = Annotated[int, BeforeValidator(_not_bool), Field(ge=4, le=1024)]
+
+
+class Settings(BaseModel):
+    """What both commands share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str = Field("cifar10", description="cifar10, digits, or a folder with train/<class>/* and test/<class>/*")
+    image_size: Pixels | None = Field(None, description="pixels a side; the data's own size if not given")
+    train_images: Count | None = Field(None, description="use the first so many training images; all if not given")
+    flip: bool | None = Field(None, description="mirror images at random; as suits the data if not given")
+    crop_padding: CountOrZero = Field(4, description="pixels around a 32x32 image before the random crop (DARTS)")
+    seed: CountOrZero = Field(0, description="seed of weights, alphas, data order and augmentation")
+    plugin: tuple[str, ...] = Field((), description="a Python file that registers operators; may be repeated")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
+    threads: Count | None = Field(None, description="CPU threads; PyTorch's choice if not given")
+    stop_after: Positive | None = Field(None, description="minutes after which the run saves itself and stops")
+
+
+class SearchConfig(Settings):
+    """Settings of a search; defaults of DARTS, section 3.1 and A.1, and its reference code."""
+
+    space: str = Field("darts", description="darts, darts+ir, darts+sandglass, darts+NAME, or a YAML file")
+    order: Annotated[Literal[1, 2], BeforeValidator(_whole)] = Field(
+        2, description="gradient of the alphas: first or second order (DARTS, eq. 7)"
+    )
+    channels: Count = Field(16, description="initial channels of the supernet")
+    layers: Count = Field(8, description="cells of the supernet")
+    epochs: Count = Field(50, description="passes over the half of the images that trains the weights")
+    batch_size: Annotated[Count, Field(ge=2)] = Field(64, description="images in a batch, of either half")
+    learning_rate: Positive = Field(0.025, description="of the weights' SGD at the start of the cosine schedule")
+    learning_rate_min: NotNegative = Field(0.001, description="of the weights' SGD at the end of the schedule")
+    momentum: Fraction = Field(0.9, description="of the weights' SGD")
+    weight_decay: NotNegative = Field(3e-4, description="of the weights")
+    gradient_clip: Positive = Field(5.0, description="largest norm of the weights' gradient")
+    alpha_learning_rate: Positive = Field(3e-4, description="of the alphas' Adam, betas 0.5 and 0.999")
+    alpha_weight_decay: NotNegative = Field(1e-3, description="of the alphas")
+
+
+class TrainConfig(Settings):
+    """Settings of retraining; defaults of DARTS, section 3.2 and A.2, and its reference code."""
+
+    channels: Count = Field(36, description="initial channels of the network")
+    layers: Count = Field(20, description="cells of the network")
+    epochs: Count = Field(600, description="passes over the training images")
+    batch_size: Annotated[Count, Field(ge=2)] = Field(96, description="images in a batch")
+    test_images: Count | None = Field(None, description="use the first so many test images; all if not given")
+    learning_rate: Positive = Field(0.025, description="of SGD at the start of the cosine schedule")
+    learning_rate_min: NotNegative = Field(0.0, description="of SGD at the end of the schedule")
+    momentum: Fraction = Field(0.9, description="of SGD")
+    weight_decay: NotNegative = Field(3e-4, description="of the weights")
+    gradient_clip: Positive = Field(5.0, description="largest norm of the gradient")
+    auxiliary: bool = Field(True, description="train an auxiliary head at two thirds of the depth")
+    auxiliary_weight: NotNegative = Field(0.4, description="weight of the auxiliary head's loss")
+    cutout: CountOrZero = Field(16, description="side of the square that is cut out of a 32x32 image, in pixels")
+    drop_path: Fraction = Field(0.2, description="probability to drop an edge, reached linearly at the last epoch")
+
+
+# How a run is carried out, not what it computes: these may differ between a run and its continuation.
+RUN_CONTROL = ("device", "threads", "stop_after", "plugin")
+
+
+def read_settings(path: Path, command: str) -> dict[str, Any]:
+    """The settings in a YAML file: its top-level keys, then those under `search:` or `train:`, whichever `command` is."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read settings {path}: {error.strerror}; give a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"settings {path} are not valid YAML: {error}") from None
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise InputError(f"settings {path} are not a YAML mapping of names to values, such as epochs: 25")
+    sections = {name: content.pop(name) or {} for name in ("search", "train") if name in content}
+    chosen = sections.get(command, {})
+    if not isinstance(chosen, dict):
+        raise InputError(f"settings {path}: {command} must be a mapping of names to values")
+    return content | chosen
+
+
+def read_preset(name: str, command: str) -> dict[str, Any]:
+    """The settings that a preset changes, for the command "search" or "train"."""
+    if name not in PRESETS:
+        raise InputError(f'unknown preset "{name}"{suggest(name, PRESETS)} known: {", ".join(PRESETS)}')
+    return read_settings(_PRESET_FOLDER / f"{name}.yaml", command)
+
+
+def build_config(kind: type[Settings], layers: list[tuple[str, dict[str, Any]]]):
+    """A checked config from layers of (where it is from, values), the later ones winning.
+
+    Raises InputError that names the first bad key or value, where it came from and what is allowed.
+    """
+    values, origin = {}, {}
+    for source, layer in layers:
+        for key, value in layer.items():
+            values[key], origin[key] = value, source
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = str(problem["loc"][0])
+        if problem["type"] == "extra_forbidden":
+            known = kind.model_fields
+            message = f'{origin[key]}: unknown setting "{key}"{suggest(key, known)} known: {", ".join(known)}'
+        else:
+            reason = problem["msg"].removeprefix("Value error, ")
+            described = kind.model_fields[key].description
+            message = f"{origin[key]}: {key} is {problem['input']!r}: {reason} ({key}: {described})"
+        raise InputError(message) from None
+    except TypeError as error:
+        raise InputError(f"a setting's name is not a word: {error}") from None
+
+
+def config_to_yaml(config: Settings) -> str:
+    """All settings of a run as a file that `--config` reads."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,51 @@
+"""Ends a run after its current step, when a signal asks for it or its time is up."""
+
+import signal
+import time
+
+TIME_IS_UP = 75  # EX_TEMPFAIL: try again later
+
+
+class Stopped(Exception):
+    """The run saved itself before its end; `status` is the exit status that says why."""
+
+    def __init__(self, status: int):
+        super().__init__(f"stopped with status {status}")
+        self.status = status
+
+
+class StopRequest:
+    """Asked after every step. As a context manager it listens to SIGINT, SIGTERM and SIGUSR1.
+
+    The first signal lets the step end and the run save itself; a second one has its usual effect at once.
+    """
+
+    def __init__(self, minutes: float | None = None):
+        self._deadline = None if minutes is None else time.monotonic() + 60 * minutes
+        self._signal: int | None = None
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self):
+        for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+            if hasattr(signal, name):
+                number = getattr(signal, name)
+                self._previous[number] = signal.signal(number, self._listen)
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _listen(self, number, _frame):
+        self._signal = number
+        for listened in self._previous:
+            signal.signal(listened, signal.SIG_DFL)
+
+    def check(self, save):
+        """Calls `save()` and raises Stopped if a stop was asked for."""
+        if self._signal is not None:
+            save()
+            raise Stopped(128 + self._signal)
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            save()
+            raise Stopped(TIME_IS_UP)

@@ -1,0 +1,134 @@
+"""The loop that searching and retraining share: epochs of steps, a checkpoint after each epoch, exact resume.
+
+What a step draws at random depends on (seed, epoch, step) alone, so a checkpoint needs no generator's state.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from nas.augment import step_seed
+from nas.interrupt import StopRequest
+from nas.run_dir import RunDir
+from search_spaces.errors import InputError
+
+
+class RunState:
+    """What a checkpoint holds: the parts that learn, where the run stands, and the running epoch's sums."""
+
+    def __init__(self, parts: dict[str, Any], sums: int, device: torch.device):
+        self.parts = parts
+        self.epoch = 0
+        self.step = 0
+        self.seconds = 0.0
+        self.sums = torch.zeros(sums, device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
+
+    def state_dict(self) -> dict[str, Any]:
+        saved = {name: part.state_dict() for name, part in self.parts.items()}
+        return saved | {"epoch": self.epoch, "step": self.step, "seconds": self.seconds, "sums": self.sums}
+
+    def load_state_dict(self, state: dict[str, Any]):
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
+        self.sums.copy_(state["sums"])
+
+    def resume_from(self, run: RunDir):
+        """Takes up the run's last checkpoint, if it has one, and drops the rows that will be written again.
+
+        Raises InputError if the checkpoint is damaged or of another network.
+        """
+        saved = run.load_checkpoint(self.sums.device)
+        if saved is not None:
+            try:
+                self.load_state_dict(saved)
+            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+                reason = str(error).split("\n")[0]
+                raise InputError(f"checkpoint {run.checkpoint} does not fit these settings: {reason}") from None
+        run.forget_rows_from(self.epoch)
+
+
+def run_epochs(
+    state: RunState,
+    epochs: int,
+    steps: int,
+    seed: int,
+    train_step: Callable[[int, int], torch.Tensor],
+    end_epoch: Callable[[int, list[float], float], str],
+    run: RunDir | None = None,
+    stop: StopRequest | None = None,
+    progress: bool = True,
+):
+    """Runs from where `state` stands to the end of the last epoch.
+
+    `train_step(epoch, step)` returns what is added to `state.sums`, on the device; nothing is copied to the host
+    before an epoch ends. `end_epoch(epoch, sums, seconds)` records the epoch and returns a line about it.
+    """
+    bar = tqdm(
+        total=epochs * steps, initial=state.epoch * steps + state.step, unit="step", disable=not progress, leave=False
+    )
+
+    def save():
+        if run is not None:
+            run.save_checkpoint(state.state_dict())
+
+    with bar:
+        while state.epoch < epochs:
+            start = time.perf_counter()
+            while state.step < steps:
+                torch.manual_seed(step_seed(seed, "step", state.epoch, state.step))
+                state.sums += train_step(state.epoch, state.step)
+                state.step += 1
+                bar.update()
+                bar.set_description(f"epoch {state.epoch + 1}/{epochs}", refresh=False)
+                if stop is not None:
+                    now = time.perf_counter()
+                    state.seconds, start = state.seconds + now - start, now
+                    stop.check(save)
+            sums = state.sums.tolist()
+            state.seconds += time.perf_counter() - start
+            line = end_epoch(state.epoch, sums, state.seconds)
+            left = (epochs - state.epoch - 1) * state.seconds
+            message = f"epoch {state.epoch + 1}/{epochs}  {line}  {readable_time(state.seconds)}"
+            message += f"  left {readable_time(left)}" if left else ""
+            if progress:
+                tqdm.write(message)
+            if run is not None:
+                run.log(message)
+            state.epoch, state.step, state.seconds = state.epoch + 1, 0, 0.0
+            state.sums.zero_()
+            save()
+
+
+def apply_gradients(optimizer: torch.optim.Optimizer, parameters, gradients, clip: float | None = None):
+    """One optimizer step with these gradients, scaled down to the norm `clip` if theirs is larger."""
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    if clip is not None:
+        torch.nn.utils.clip_grad_norm_(parameters, clip)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def batch_sums(loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """(summed loss, errors, images) of a batch, on its device; `loss` is the mean over the batch."""
+    errors = (logits.argmax(dim=1) != labels).sum()
+    count = torch.full_like(errors, len(labels))
+    return torch.stack([loss.detach() * len(labels), errors, count])
+
+
+def cosine(start: float, end: float, epoch: int, epochs: int) -> float:
+    """The learning rate of an epoch: `start` at epoch 0, towards `end`, which epoch `epochs` would have."""
+    return end + (start - end) * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+def readable_time(seconds: float) -> str:
+    """`42 s`, `3 min`, `5.2 h` or `4.1 days`."""
+    for unit, size, limit in (("s", 1, 99), ("min", 60, 99 * 60), ("h", 3600, 48 * 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.1f} h" if unit == "h" else f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86400:.1f} days"

@@ -1,0 +1,212 @@
+"""The one place that knows the files of a run folder.
+
+    config.yaml space.yaml environment.json plugins/ log.txt metrics.jsonl alphas.jsonl checkpoint.pt
+    genotype.json diagrams/{normal,reduce}.{dot,svg,png} weights.pt result.json
+
+result.json is written last: where it is, the run is finished.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nas.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from search_spaces.errors import InputError
+
+_FILES = (
+    "config.yaml",
+    "space.yaml",
+    "environment.json",
+    "log.txt",
+    "metrics.jsonl",
+    "alphas.jsonl",
+    "checkpoint.pt",
+    "genotype.json",
+    "weights.pt",
+    "result.json",
+)
+_FOLDERS = ("plugins", "diagrams")
+
+
+class RunDir:
+    """A run's folder. Nothing is written before `create`."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def space(self) -> Path:
+        return self.path / "space.yaml"
+
+    @property
+    def genotype(self) -> Path:
+        return self.path / "genotype.json"
+
+    @property
+    def diagrams(self) -> Path:
+        return self.path / "diagrams"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.pt"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "weights.pt"
+
+    @property
+    def plugins(self) -> tuple[Path, ...]:
+        """The plug-ins that were copied into the folder."""
+        return tuple(sorted((self.path / "plugins").glob("*.py")))
+
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return self.config.is_file()
+
+    def is_finished(self) -> bool:
+        return (self.path / "result.json").is_file()
+
+    def refuse_to_overwrite(self):
+        """Raises InputError if the folder holds a run, or anything else, that a new run would overwrite."""
+        if self.is_finished():
+            raise InputError(
+                f"{self.path} holds a finished run; choose another --run-dir or --seed, or overwrite it with --force"
+            )
+        if self.exists():
+            raise InputError(f"{self.path} holds an unfinished run; go on with --resume, or start anew with --force")
+        self._refuse_foreign_files()
+
+    def _refuse_foreign_files(self):
+        if self.exists():
+            return
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file; give a folder with --run-dir")
+        known = {*_FILES, *_FOLDERS}
+        if self.path.is_dir() and any(e.name not in known and e.name[0] != "." for e in self.path.iterdir()):
+            raise InputError(f"{self.path} is not empty and not a run folder; give a new or an empty folder")
+
+    def create(self, config: str, data_fingerprint: str, plugins: Sequence = (), space=None, genotype=None):
+        """Begins a run here: removes what an earlier run left, then writes the settings and copies the plug-ins."""
+        self._refuse_foreign_files()
+        self._clear()
+        copies = tuple(f"plugins/{name}" for name in _file_names(plugins))
+        for plugin, copy in zip(plugins, copies, strict=True):
+            write_atomically(self.path / copy, plugin.source)
+        if space is not None:
+            write_atomically(self.space, space.to_yaml(copies))
+        if genotype is not None:
+            self.write_genotype(genotype)
+        environment = describe_environment() | {"data_fingerprint": data_fingerprint}
+        write_atomically(self.path / "environment.json", json.dumps(environment, indent=1) + "\n")
+        write_atomically(self.config, config)  # last: from here on the run exists
+
+    def extend(self, config: str):
+        """Makes the run go on with these settings; a finished one is unfinished again."""
+        (self.path / "result.json").unlink(missing_ok=True)
+        write_atomically(self.config, config)
+
+    def check_data(self, fingerprint: str):
+        """Raises InputError if the run was begun with other images."""
+        environment = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
+        if environment.get("data_fingerprint") != fingerprint:
+            raise InputError(f"{self.path} was begun with other images than --data has now; give those, or --force")
+
+    def _clear(self):
+        (self.path / "result.json").unlink(missing_ok=True)  # first: from here on the run is unfinished
+        for name in _FILES:
+            (self.path / name).unlink(missing_ok=True)
+        for folder in _FOLDERS:
+            for file in (self.path / folder).glob("*"):
+                if file.is_file():
+                    file.unlink()
+
+    def log(self, message: str):
+        """Adds a line to log.txt."""
+        with open(self.path / "log.txt", "a", encoding="utf-8") as file:
+            file.write(message + "\n")
+
+    def append(self, name: str, row: dict[str, Any]):
+        """Adds a row to metrics.jsonl or alphas.jsonl, on the disk when this returns."""
+        with open(self.path / f"{name}.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl or alphas.jsonl; a last line that a crash cut short is left out."""
+        path = self.path / f"{name}.jsonl"
+        if not path.is_file():
+            return []
+        rows = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+        return rows
+
+    def forget_rows_from(self, epoch: int):
+        """Drops the rows of `epoch` and later, which the run is about to write again."""
+        for name in ("metrics", "alphas"):
+            rows = self.rows(name)
+            if rows:
+                kept = [json.dumps(row) + "\n" for row in rows if row["epoch"] < epoch]
+                write_atomically(self.path / f"{name}.jsonl", "".join(kept))
+
+    def save_checkpoint(self, state: dict[str, Any]):
+        save_checkpoint(self.checkpoint, state)
+
+    def save_weights(self, content: dict[str, Any]):
+        save_checkpoint(self.weights, content)
+
+    def load_checkpoint(self, device) -> dict[str, Any] | None:
+        """The last checkpoint, or None if there is none yet."""
+        return load_checkpoint(self.checkpoint, device) if self.checkpoint.is_file() else None
+
+    def write_genotype(self, genotype):
+        write_atomically(self.genotype, genotype.to_json())
+
+    def finish(self, result: dict[str, Any]):
+        """Writes result.json: the run is finished."""
+        write_atomically(self.path / "result.json", json.dumps(result, indent=1) + "\n")
+
+    def result(self) -> dict[str, Any]:
+        """The content of result.json. Raises InputError if the run is not finished."""
+        if not self.is_finished():
+            raise InputError(f"{self.path} is not a finished run; finish it with --resume")
+        return json.loads((self.path / "result.json").read_text(encoding="utf-8"))
+
+
+def _file_names(plugins: Sequence) -> list[str]:
+    """Names for copies of the plug-ins, told apart by their content where two files are named alike."""
+    names = [plugin.path.name for plugin in plugins]
+    return [
+        name if names.count(name) == 1 else f"{plugin.path.stem}_{plugin.sha256[:8]}.py"
+        for name, plugin in zip(names, plugins, strict=True)
+    ]
+
+
+def describe_environment() -> dict[str, Any]:
+    """Versions and machine, for the record."""
+    import numpy
+    import torch
+    import torchvision
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "numpy": numpy.__version__,
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "cuda_device": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }

@@ -1,0 +1,144 @@
+"""Retraining: the network of a genotype from scratch, on all training images, tested once after the last epoch."""
+
+import torch
+import torch.nn.functional as F
+
+from cells.genotype import Genotype
+from cells.network import Network, describe_network
+from nas.augment import normalize, step_seed
+from nas.batches import Batch, Batches
+from nas.config import TrainConfig
+from nas.data import ImageData
+from nas.device import resolve_device
+from nas.interrupt import StopRequest
+from nas.loop import RunState, apply_gradients, batch_sums, cosine, run_epochs
+from nas.run_dir import RunDir
+
+TEST_BATCH = 256  # images; changes memory, not the result
+
+
+class TrainState(RunState):
+    """The network, its optimizer, and where the training stands."""
+
+    def __init__(self, config: TrainConfig, genotype: Genotype, classes: int, device: torch.device):
+        torch.manual_seed(step_seed(config.seed, "initial weights", 0, 0))
+        self.network = Network(genotype, config.channels, config.layers, classes, config.auxiliary)
+        self.network.to(device, memory_format=torch.channels_last)
+        self.optimizer = torch.optim.SGD(
+            self.network.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay
+        )
+        super().__init__({"network": self.network, "optimizer": self.optimizer}, sums=3, device=device)
+
+
+def training_step(
+    state: TrainState, train: Batch, config: TrainConfig, learning_rate: float, drop_path_probability: float
+) -> torch.Tensor:
+    """One step of SGD, in place. Returns `batch_sums`; the auxiliary head's loss is not in them."""
+    images, labels = train
+    logits, auxiliary_logits = state.network(images, drop_path_probability)
+    loss = total = F.cross_entropy(logits, labels)
+    if auxiliary_logits is not None:
+        total = loss + config.auxiliary_weight * F.cross_entropy(auxiliary_logits, labels)
+    parameters = list(state.network.parameters())
+    gradients = torch.autograd.grad(total, parameters, allow_unused=True)  # a node outside the concat has no gradient
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate
+    apply_gradients(state.optimizer, parameters, gradients, config.gradient_clip)
+    return batch_sums(loss, logits, labels)
+
+
+@torch.no_grad()
+def error_percent(network: Network, data: ImageData) -> float:
+    """Percent of the test images that the network gets wrong, in evaluation mode."""
+    training = network.training
+    network.eval()
+    errors = torch.zeros((), dtype=torch.long, device=data.test_labels.device)
+    for images, labels in zip(data.test_images.split(TEST_BATCH), data.test_labels.split(TEST_BATCH), strict=True):
+        logits, _ = network(normalize(images, data.mean, data.std))
+        errors += (logits.argmax(dim=1) != labels).sum()
+    network.train(training)
+    return 100 * errors.item() / len(data.test_labels)
+
+
+def run_training(
+    config: TrainConfig,
+    genotype: Genotype,
+    data: ImageData,
+    run: RunDir | None = None,
+    *,
+    resume: bool = False,
+    stop: StopRequest | None = None,
+    progress: bool = True,
+) -> dict:
+    """Trains the genotype's network and returns its result; the test images are read once, after the last epoch.
+
+    The result: test error of the last epoch, parameters with and without the auxiliary head, multiply-adds, seconds.
+    With a run folder (created before) each epoch writes metrics and a checkpoint, the end weights.pt and result.json.
+    """
+    device = resolve_device(config.device)
+    data = data.first(config.train_images, config.test_images).to(device)
+    train_batches = Batches(data.train_images, data.train_labels, data, config, "train", config.cutout)
+    state = TrainState(config, genotype, len(data.classes), device)
+    if run is not None and resume:
+        state.resume_from(run)
+    rows = [] if run is None else run.rows("metrics")
+
+    def learning_rate(epoch: int) -> float:
+        return cosine(config.learning_rate, config.learning_rate_min, epoch, config.epochs)
+
+    def train_step(epoch: int, step: int) -> torch.Tensor:
+        drop_path_probability = config.drop_path * epoch / config.epochs
+        return training_step(
+            state, train_batches.shuffled(epoch, step), config, learning_rate(epoch), drop_path_probability
+        )
+
+    def end_epoch(epoch: int, sums: list[float], seconds: float) -> str:
+        rows.append(
+            {
+                "epoch": epoch,
+                "learning_rate": learning_rate(epoch),
+                "train_loss": sums[0] / sums[2],
+                "train_error_percent": 100 * sums[1] / sums[2],
+                "seconds": round(seconds, 3),
+            }
+        )
+        if run is not None:
+            run.append("metrics", rows[-1])
+        return f"loss {rows[-1]['train_loss']:.3f}, error {rows[-1]['train_error_percent']:.1f} %"
+
+    run_epochs(state, config.epochs, train_batches.steps, config.seed, train_step, end_epoch, run, stop, progress)
+    result = {
+        "test_error_percent": error_percent(state.network, data),
+        "test_images": len(data.test_images),
+        **describe_network(genotype, config.channels, config.layers, len(data.classes), data.image_size),
+        "seed": config.seed,
+        "epochs": config.epochs,
+        "channels": config.channels,
+        "layers": config.layers,
+        "data": data.name,
+        "data_fingerprint": data.fingerprint,
+        "train_images": len(data.train_images),
+        "image_size": data.image_size,
+        "device": str(device),
+        "train_error_percent": rows[-1]["train_error_percent"],
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+    }
+    if run is not None:
+        run.save_weights(_portable(state.network, genotype, config, data))
+        run.finish(result)
+    return result
+
+
+def _portable(network: Network, genotype: Genotype, config: TrainConfig, data: ImageData) -> dict:
+    """The trained weights with all that is needed to build the network again and to prepare an image for it."""
+    return {
+        "state_dict": network.state_dict(),
+        "genotype": genotype.to_json(),
+        "channels": config.channels,
+        "layers": config.layers,
+        "auxiliary": config.auxiliary,
+        "classes": list(data.classes),
+        "image_size": data.image_size,
+        "mean": list(data.mean),
+        "std": list(data.std),
+    }

@@ -1,0 +1,8 @@
+"""Train the network of a genotype and test it: `python train_genotype.py`."""
+
+import sys
+
+from nas.cli import train
+
+if __name__ == "__main__":
+    sys.exit(train())
