@@ -26,7 +26,7 @@ def write_atomically(path: Path, content: bytes | str):
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]):
-    """Saves tensors, numbers, strings and containers of them; the checkpoint before it stays until this one is whole."""
+    """Saves tensors, numbers, strings and containers of them; the file before stays until this one is whole."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(path, buffer.getvalue())

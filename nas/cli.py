@@ -152,7 +152,7 @@ class Run:
         for path in plugins:
             if not Path(path).is_file() or sha256(Path(path).read_bytes()).hexdigest() not in copies:
                 raise InputError(
-                    f"plug-in {path} is not what {self.folder.path} was begun with; its own copy is used without --plugin"
+                    f"plug-in {path} is not that of {self.folder.path}; leave --plugin out to use its own copy"
                 )
 
     def load_plugins(self, *more: Path):
@@ -318,7 +318,7 @@ def _plugins_beside(argument: str | None) -> tuple[Path, ...]:
 
 
 def genotype_name(argument: str) -> str:
-    """What a run of this genotype is called: its published name, its search's folder, its file, or a hash of its text."""
+    """What its run is called: the published name, the search's folder, the file's name, or a hash of the text."""
     path = Path(argument)
     if len(argument) < 1000 and path.exists():
         path = path.resolve()

@@ -95,7 +95,7 @@ RUN_CONTROL = ("device", "threads", "stop_after", "plugin")
 
 
 def read_settings(path: Path, command: str) -> dict[str, Any]:
-    """The settings in a YAML file: its top-level keys, then those under `search:` or `train:`, whichever `command` is."""
+    """The settings in a YAML file: its top-level keys, then those under `search:` or `train:`, as `command` says."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
