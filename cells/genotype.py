@@ -6,11 +6,14 @@ Node 0 and 1 are the cell's inputs, the outputs of the two cells before it; node
 
 import ast
 import json
+import math
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from search_spaces.errors import InputError, suggest
+from search_spaces.errors import InputError, shown, suggest
 
 FORMAT = 1
 _PUBLISHED = Path(__file__).parent / "published"
@@ -40,11 +43,11 @@ class CellGenotype:
                 raise InputError(f"node {target} has no edges; each node needs at least one")
             for edge in edges:
                 if not isinstance(edge.operator, str) or not edge.operator:
-                    raise InputError(f"node {target} names the operator {edge.operator!r}; it must be a name")
+                    raise InputError(f"node {target} names the operator {shown(edge.operator)}; it must be a name")
                 if not _is_index(edge.source) or not 0 <= edge.source < target:
                     raise InputError(
-                        f"node {target} takes {edge.operator} from source {edge.source!r}, which does not exist yet;"
-                        f" allowed are 0 to {target - 1}"
+                        f"node {target} takes {edge.operator} from source {shown(edge.source)}, which does not exist"
+                        f" yet; allowed are 0 to {target - 1}"
                     )
         last = len(self.nodes) + 1
         if not self.concat:
@@ -52,7 +55,7 @@ class CellGenotype:
         for node in self.concat:
             if not _is_index(node) or not 2 <= node <= last:
                 raise InputError(
-                    f"concat names node {node!r}, but the cell has the intermediate nodes 2 to {last};"
+                    f"concat names node {shown(node)}, but the cell has the intermediate nodes 2 to {last};"
                     " change the concat or give the missing nodes"
                 )
         if len(set(self.concat)) < len(self.concat):
@@ -81,9 +84,8 @@ class Genotype:
     def to_json(self) -> str:
         """The text of a genotype file, one node a line."""
         cells = ",\n".join(f' "{kind}": {_cell_json(getattr(self, kind))}' for kind in ("normal", "reduce"))
-        found_by = json.dumps(dict(self.found_by), ensure_ascii=False)
-        space = json.dumps(self.space, ensure_ascii=False)
-        return f'{{"format": {FORMAT}, "space": {space},\n{cells},\n "found_by": {found_by}}}\n'
+        head = f'"format": {FORMAT}, "space": {json.dumps(self.space)}'
+        return f'{{{head},\n{cells},\n "found_by": {json.dumps(dict(self.found_by))}}}\n'
 
     def to_notation(self) -> str:
         """`Genotype(normal=[…], normal_concat=[…], reduce=[…], reduce_concat=[…])`, as papers print it.
@@ -105,7 +107,7 @@ def parse_genotype(text: str) -> Genotype:
 
     Raises InputError that says what is wrong with it.
     """
-    stripped = text.strip().lstrip("\ufeff")
+    stripped = text.lstrip("\ufeff").strip()
     return _parse_json(stripped) if stripped.startswith("{") else _parse_notation(stripped)
 
 
@@ -122,15 +124,22 @@ def load_genotype(argument: str | Path) -> Genotype:
     text = str(argument)
     if text.lower() in published_genotypes():
         return _read_file(_PUBLISHED / f"{text.lower()}.json")
-    if text.lstrip().startswith(("{", "Genotype(")) or "normal=" in text.replace(" ", ""):
+    if text.lstrip().startswith("{") or re.search(r"\bGenotype\s*\(", text):
         return parse_genotype(text)
     path = Path(text)
-    if path.is_dir():
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:  # such as a name that is too long
+        raise InputError(f"cannot read genotype {path}: {error.strerror}") from None
+    if is_folder:
         found = path / "genotype.json"
+        # A search writes its genotype after every epoch, and result.json when it is finished.
+        if (path / "config.yaml").is_file() and not (path / "result.json").is_file():
+            raise InputError(f"{path} is an unfinished run; finish it with --run-dir {path} --resume")
         if not found.is_file():
-            raise InputError(f"{path} has no genotype.json; is its search finished? Give a search's run folder")
+            raise InputError(f"{path} has no genotype.json; give the run folder of a search, or a file")
         return _read_file(found)
-    if path.is_file():
+    if is_file:
         return _read_file(path)
     names = published_genotypes()
     raise InputError(
@@ -152,22 +161,38 @@ def _read_file(path: Path) -> Genotype:
 
 def _parse_json(text: str) -> Genotype:
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_distinct, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         raise InputError(f"not valid JSON: {error}") from None
     allowed = ("format", "space", "normal", "reduce", "found_by")
     unknown = next((key for key in content if key not in allowed), None)
     if unknown is not None:
         raise InputError(f'unknown key "{unknown}"{suggest(unknown, allowed)} allowed: {", ".join(allowed)}')
-    if content.get("format") != FORMAT or isinstance(content["format"], bool):
-        raise InputError(f'"format" is {content.get("format")!r}; this version reads format {FORMAT}')
+    version = content.get("format")
+    if not _is_index(version) or version != FORMAT:
+        raise InputError(f'"format" is {shown(version)}; this version reads format {FORMAT}')
     space = content.get("space", "darts")
     if not isinstance(space, str) or not space:
-        raise InputError(f'"space" is {space!r}; it must be a name')
+        raise InputError(f'"space" is {shown(space)}; it must be a name')
     found_by = content.get("found_by", {})
     if not isinstance(found_by, dict):
         raise InputError('"found_by" must be an object such as {"seed": 0}')
     return Genotype(*(_cell_from_json(content, kind) for kind in ("normal", "reduce")), space, found_by)
+
+
+def _distinct(pairs: list[tuple]) -> dict:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"an object has the key {shown(max(names, key=names.count))} twice")
+    return content
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number
 
 
 def _cell_from_json(content: dict, kind: str) -> CellGenotype:
@@ -183,7 +208,7 @@ def _cell_from_json(content: dict, kind: str) -> CellGenotype:
 def _build_cell(kind: str, nodes: list, concat: list) -> CellGenotype:
     for edges in nodes:
         if not isinstance(edges, list) or not all(isinstance(edge, list | tuple) and len(edge) == 2 for edge in edges):
-            raise InputError(f'{kind} cell: a node is {edges!r}; it must be a list of ["operator", source] pairs')
+            raise InputError(f'{kind} cell: a node is {shown(edges)}; it must be a list of ["operator", source] pairs')
     try:
         return CellGenotype(tuple(tuple(Edge(*edge) for edge in edges) for edges in nodes), tuple(concat))
     except InputError as error:
@@ -193,7 +218,9 @@ def _build_cell(kind: str, nodes: list, concat: list) -> CellGenotype:
 def _parse_notation(text: str) -> Genotype:
     shape = "Genotype(normal=[('sep_conv_3x3', 0), …], normal_concat=[2, 3, 4, 5], reduce=[…], reduce_concat=[…])"
     try:
-        tree = ast.parse(text).body
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a stray backslash in a string
+            tree = ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise InputError(f"not a genotype: neither JSON nor {shape}") from None
     node = tree[0] if len(tree) == 1 else None
@@ -210,7 +237,7 @@ def _parse_notation(text: str) -> Genotype:
 
     cells = []
     for kind in ("normal", "reduce"):
-        edges, concat = _literal(arguments[kind]), _literal(arguments[f"{kind}_concat"])
+        edges, concat = (_literal(arguments[field], field) for field in (kind, f"{kind}_concat"))
         if not isinstance(edges, list | tuple) or not isinstance(concat, list | tuple):
             raise InputError(f"{kind} and {kind}_concat must be lists")
         if len(edges) % 2:
@@ -220,7 +247,7 @@ def _parse_notation(text: str) -> Genotype:
     return Genotype(*cells)
 
 
-def _literal(node: ast.expr):
+def _literal(node: ast.expr, name: str):
     """The value of a literal, or of `range(a, b)` with literal bounds below 1,000."""
     try:
         if isinstance(node, ast.Call):
@@ -231,7 +258,7 @@ def _literal(node: ast.expr):
         return ast.literal_eval(node)
     except (ValueError, TypeError, AttributeError, SyntaxError, RecursionError, MemoryError):
         raise InputError(
-            f"{ast.unparse(node)[:60]} is not a list; only lists, tuples and range(a, b) are read"
+            f"{name} is not a list of plain values; only lists, tuples and range(a, b) are read, nothing is evaluated"
         ) from None
 
 

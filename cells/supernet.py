@@ -2,39 +2,61 @@
 
     node = sum over its edges of  sum over operators of  softmax(alpha)[edge, operator] * operator(source)
 
-Two things are not computed as they are written. "none" adds zero, so it only takes its share of the softmax. And an
-operator without parameters gives the same tensor on every edge that leaves a node, so it runs once a node.
+What is not computed as it is written: "none" adds zero, so it only takes its share of the softmax. An operator without
+parameters gives the same tensor on every edge that leaves a node, so it runs once a node; so does the ReLU with which
+DARTS' convolutions begin. How an operator's layers run on a CPU is in cells/fast.py.
 """
 
 import torch
 from torch import nn
 
+from cells.fast import FastSequential, accelerate, weighted_sum
 from cells.stacking import CellInputs, CellSpec, build_stem, edge_stride, stack_cells
 from search_spaces.registry import get_operator
 from search_spaces.space import SearchSpace
 
 
-class Candidate(nn.Sequential):
-    """One operator as it stands in the supernet: without learnable scale and shift, normalised where it asks for it."""
+def build_candidate(name: str, channels: int, stride: int) -> nn.Module:
+    """An operator as it stands in the supernet: no learnable scale and shift, normalised where it asks for it."""
+    operator = get_operator(name)
+    module = operator.build(channels, stride, False)
+    if operator.supernet_norm:
+        module = nn.Sequential(module, nn.BatchNorm2d(channels, affine=False))
+    return accelerate(module)
 
-    def __init__(self, name: str, channels: int, stride: int):
-        operator = get_operator(name)
-        layers = [operator.build(channels, stride, False)]
-        if operator.supernet_norm:
-            layers.append(nn.BatchNorm2d(channels, affine=False))
-        super().__init__(*layers)
+
+class SourceNode:
+    """A node's tensor and what all edges that leave it share: its ReLU and its operators without parameters."""
+
+    def __init__(self, x: torch.Tensor, shared: nn.ModuleDict):
+        self.x = x
+        self.shared = {name: candidate(x) for name, candidate in shared.items()}
+        self._rectified: torch.Tensor | None = None
+
+    def rectified(self) -> torch.Tensor:
+        if self._rectified is None:
+            self._rectified = self.x.relu()
+        return self._rectified
 
 
 class MixedOperation(nn.Module):
-    """The weighted sum of all operators on one edge: x (N, C, H, W) -> (N, C, H / stride, W / stride)."""
+    """The weighted sum of all operators on one edge: source (N, C, H, W) -> (N, C, H / stride, W / stride)."""
 
-    def __init__(self, candidates: dict[str, Candidate]):
+    def __init__(self, candidates: dict[str, nn.Module]):
         super().__init__()
         self.candidates = nn.ModuleDict(candidates)
 
-    def forward(self, x, shared: dict[str, torch.Tensor], weights: dict[str, torch.Tensor]):
-        outputs = shared | {name: candidate(x) for name, candidate in self.candidates.items()}
-        return sum(weights[name] * output for name, output in outputs.items())
+    def forward(self, source: SourceNode, weights: dict[str, torch.Tensor]) -> torch.Tensor:
+        terms = [(weights[name], output) for name, output in source.shared.items()]
+        scaled = []
+        for name, candidate in self.candidates.items():
+            if not isinstance(candidate, FastSequential):
+                terms.append((weights[name], candidate(source.x)))
+            elif isinstance(candidate[0], nn.ReLU):
+                scaled.append(candidate(source.rectified(), scale=weights[name], skip=1))
+            else:
+                scaled.append(candidate(source.x, scale=weights[name]))
+        return weighted_sum(terms, scaled)
 
 
 class SearchCell(nn.Module):
@@ -42,16 +64,16 @@ class SearchCell(nn.Module):
 
     def __init__(self, space: SearchSpace, spec: CellSpec):
         super().__init__()
-        self.space = space
+        self.edge_list = space.edges
         self.reduction = spec.reduction
-        self.inputs = CellInputs(spec, affine=False)
+        self.inputs = accelerate(CellInputs(spec, affine=False))
         self.edges = nn.ModuleList()
         self.shared = nn.ModuleList(nn.ModuleDict() for _ in range(space.nodes + 1))  # one a source, no parameters
         for source, _ in space.edges:
             mixed = {}
             for name in space.operators:
                 if name != "none":
-                    candidate = Candidate(name, spec.channels, edge_stride(spec, source))
+                    candidate = build_candidate(name, spec.channels, edge_stride(spec, source))
                     if any(True for _ in candidate.parameters()):
                         mixed[name] = candidate
                     elif name not in self.shared[source]:
@@ -60,13 +82,15 @@ class SearchCell(nn.Module):
 
     def forward(self, input0, input1, weights: list[dict[str, torch.Tensor]]):
         nodes = list(self.inputs(input0, input1))
-        shared = []
-        edges = iter(zip(self.edges, weights, strict=True))
-        for _ in range(self.space.nodes):
-            for node, candidates in zip(nodes[len(shared) :], self.shared[len(shared) :], strict=False):
-                shared.append({name: candidate(node) for name, candidate in candidates.items()})
-            mixtures = (mixed(x, ready, row) for x, ready, (mixed, row) in zip(nodes, shared, edges, strict=False))
-            nodes.append(sum(mixtures))
+        sources: list[SourceNode] = []
+        totals: dict[int, torch.Tensor] = {}
+        for (source, target), mixed, row in zip(self.edge_list, self.edges, weights, strict=True):
+            if source == len(sources):
+                sources.append(SourceNode(nodes[source], self.shared[source]))
+            term = mixed(sources[source], row)
+            totals[target] = totals[target].add_(term) if target in totals else term
+            if source == target - 1:
+                nodes.append(totals[target])
         return torch.cat(nodes[2:], dim=1)
 
 

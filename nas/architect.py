@@ -46,7 +46,7 @@ class Unrolling(NamedTuple):
 
 def first_order_gradients(supernet: Supernet, validation: Batch) -> AlphaGradients:
     """dL_val(w, a) / da."""
-    with frozen_statistics(supernet):
+    with frozen_statistics(supernet), held_fixed(supernet.weights()):
         loss, logits = _loss(supernet, validation)
         gradients = torch.autograd.grad(loss, supernet.alphas())
     return AlphaGradients(list(gradients), loss.detach(), logits.detach())
@@ -61,8 +61,9 @@ def second_order_gradients(
     """
     alphas, weights = supernet.alphas(), supernet.weights()
     with frozen_statistics(supernet), _restored(weights) as saved:
-        train_loss, _ = _loss(supernet, train)
-        step = _descent(saved, torch.autograd.grad(train_loss, weights), unrolling)
+        with held_fixed(alphas):
+            train_loss, _ = _loss(supernet, train)
+            step = _descent(saved, torch.autograd.grad(train_loss, weights), unrolling)
         _move(weights, saved, step, -unrolling.learning_rate)
         loss, logits = _loss(supernet, validation)
         gradients = torch.autograd.grad(loss, [*alphas, *weights])
@@ -71,9 +72,10 @@ def second_order_gradients(
         norm = torch.stack(torch._foreach_norm(direction)).norm()
         r = radius / norm.clamp_min(torch.finfo(norm.dtype).tiny ** 0.5)
         sides = []
-        for signed in (r, -r):
-            _move(weights, saved, direction, signed)
-            sides.append(torch.autograd.grad(_loss(supernet, train)[0], alphas))
+        with held_fixed(weights):
+            for signed in (r, -r):
+                _move(weights, saved, direction, signed)
+                sides.append(torch.autograd.grad(_loss(supernet, train)[0], alphas))
     scale = unrolling.learning_rate / (2 * r)
     total = [d - scale * (plus - minus) for d, plus, minus in zip(direct, *sides, strict=True)]
     return AlphaGradients(total, loss.detach(), logits.detach())
@@ -90,6 +92,18 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
     finally:
         for layer in tracking:
             layer.track_running_stats = True
+
+
+@contextmanager
+def held_fixed(parameters: list[nn.Parameter]) -> Iterator[None]:
+    """Inside, forward passes save nothing for a gradient of these parameters, and backward passes compute none."""
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,21 @@ from search_spaces.errors import InputError
 
 def write_atomically(path: Path, content: bytes | str):
     """Replaces `path` by `content` so that a reader, or a crash at any instant, finds the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _write(temporary, "wb", content.encode() if isinstance(content, str) else content)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+
+def append_line(path: Path, line: str):
+    """Adds a line to a text file; it is on the disk when this returns."""
+    with _named(path):
+        _write(path, "ab", f"{line}\n".encode())
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]):
@@ -43,6 +49,23 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         raise InputError(
             f"checkpoint {path} is damaged or not a checkpoint ({first_line}); start anew with --force"
         ) from None
+
+
+def _write(path: Path, mode: str, content: bytes):
+    with open(path, mode) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Inside, an error of the file system says which file it is about, as that of a full disk does not by itself."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def _sync_folder(folder: Path):

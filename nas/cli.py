@@ -1,14 +1,16 @@
 """The two commands: argv -> checked settings -> one call -> what to look at and what to type next."""
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from cells.genotype import Genotype, load_genotype
+from cells.genotype import Genotype, load_genotype, published_genotypes
 from nas.config import (
     PRESETS,
     RUN_CONTROL,
@@ -21,10 +23,11 @@ from nas.config import (
     read_settings,
 )
 from nas.interrupt import Stopped, StopRequest
-from nas.run_dir import RunDir
+from nas.run_dir import RunDir, finished_searches
 from search_spaces.errors import InputError, suggest
 
 LONG_RUN_SECONDS = 3600
+_PROGRAMS = {"search": ("search.py", "darts-search"), "train": ("train_genotype.py", "darts-train")}
 _CONTROL_FLAGS = ("preset", "config", "run_dir", "resume", "force", "dry_run")
 
 
@@ -39,16 +42,21 @@ def train(argv: Sequence[str] | None = None) -> int:
 
 
 def run_command(command: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None) -> int:
-    """Runs a command; a user's mistake or a full disk becomes one line on standard error and exit status 2."""
+    """Runs a command; a mistake in what was given, or a want of disk or memory, becomes one line and exit status 2."""
     try:
         return command(argv) or 0
     except InputError as error:
         return _fail(str(error))
     except BrokenPipeError:
-        return _fail("standard output was closed")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again as it ends
+        return _fail("standard output was closed; go on with --resume")
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         return _fail(f"cannot read or write{where}: {error.strerror or error}; what was saved before is intact")
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return _fail("out of memory; give a smaller --batch-size or --channels (--dry-run says what a run needs)")
     except Stopped as stopped:
         return stopped.status
     except KeyboardInterrupt:
@@ -58,6 +66,11 @@ def run_command(command: Callable[[Sequence[str] | None], int | None], argv: Seq
 def _fail(message: str, status: int = 2) -> int:
     print(f"error: {message}", file=sys.stderr)
     return status
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    words = ("out of memory", "can't allocate memory", "not enough memory")  # CUDA, MPS and CPU
+    return isinstance(error, MemoryError) or any(said in str(error) for said in words)
 
 
 class Parser(argparse.ArgumentParser):
@@ -74,7 +87,7 @@ class Parser(argparse.ArgumentParser):
         known, unknown = self.parse_known_args(argv)
         if unknown:
             flags = [flag for action in self._actions for flag in action.option_strings]
-            guess = suggest(unknown[0].split("=")[0], flags)
+            guess = suggest(unknown[0].split("=")[0], flags) or ";"
             raise InputError(f"unknown argument {unknown[0]}{guess} see {self.prog} --help for all")
         return vars(known)
 
@@ -88,8 +101,9 @@ def settings_parser(program: str, description: str, kind: type[Settings]) -> Par
     running.add_argument(
         "--run-dir", type=Path, metavar="DIR", help="where the run's files go; under runs/ if not given"
     )
-    running.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
-    running.add_argument("--force", action="store_true", help="overwrite what an earlier run left in the folder")
+    anew = running.add_mutually_exclusive_group()
+    anew.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
+    anew.add_argument("--force", action="store_true", help="overwrite what an earlier run left in the folder")
     running.add_argument("--dry-run", action="store_true", help="print settings, time, memory and disk; write nothing")
     settings = parser.add_argument_group("settings")
     for name, field in kind.model_fields.items():
@@ -108,52 +122,68 @@ def settings_parser(program: str, description: str, kind: type[Settings]) -> Par
 class Run:
     """What a command line asks for: the checked settings, the folder, and whether the run in it goes on."""
 
-    def __init__(self, kind: type[Settings], command: str, flags: dict[str, Any], default_folder: Callable):
-        self.control = {name: flags.pop(name, None) for name in _CONTROL_FLAGS}
+    def __init__(
+        self, kind: type[Settings], command: str, flags: dict[str, Any], default_folder: Callable[[Settings], Path]
+    ):
+        self.control = {name: flags.get(name) for name in _CONTROL_FLAGS}
+        self.command = command
         self.preset = self.control["preset"]
-        self.config = self._configure(kind, command, flags)
+        self.given = self._given(kind, flags)
+        self.config = build_config(kind, self.given)
         self.folder = RunDir(self.control["run_dir"] or default_folder(self.config))
         self.is_taken_up = bool(self.control["resume"]) and self.folder.exists()
+        self.is_done = False
         if self.is_taken_up:
-            stored = build_config(kind, [(str(self.folder.config), read_settings(self.folder.config, command))])
-            self.config = self._configure(kind, command, flags, stored)
-            self._check_same(stored, flags.get("plugin", ()))
-            self.is_done = self.folder.is_finished() and self.config.epochs == stored.epochs
-        else:
-            self.is_done = False
-            if self.control["resume"]:
-                print(f"nothing to resume in {self.folder.path}; starting from the beginning")
-            elif not self.control["force"] and not self.control["dry_run"]:
-                self.folder.refuse_to_overwrite()
+            self._take_up(kind)
+        elif self.control["resume"]:
+            self.say(f"nothing to resume in {self.folder.path}; starting from the beginning")
+        elif not self.control["force"] and not self.control["dry_run"]:
+            self.folder.refuse_to_overwrite()
 
-    def _configure(self, kind, command: str, flags: dict[str, Any], stored: Settings | None = None):
+    def _given(self, kind: type[Settings], flags: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+        """(where it is from, settings) of preset, `--config` and flags, the later ones winning."""
         layers = []
-        if stored is not None:
-            layers.append((str(self.folder.config), stored.model_dump(exclude=set(RUN_CONTROL))))
-        if stored is None or self.preset:
-            preset = self.preset or "paper"
-            layers.append((f"preset {preset}", read_preset(preset, command)))
+        if self.preset:
+            layers.append((f"preset {self.preset}", read_preset(self.preset, self.command)))
         if self.control["config"]:
-            layers.append((f"--config {self.control['config']}", read_settings(self.control["config"], command)))
-        for name, value in flags.items():
-            layers.append((f"--{name.replace('_', '-')}", {name: value}))
-        return build_config(kind, layers)
+            path = self.control["config"]
+            layers.append((f"--config {path}", read_settings(path, self.command)))
+        settings = {name: value for name, value in flags.items() if name in kind.model_fields}
+        return layers + [(f"--{name.replace('_', '-')}", {name: value}) for name, value in settings.items()]
 
-    def _check_same(self, stored: Settings, plugins: Sequence[str]):
-        """Raises InputError if the run in the folder was begun with other settings; more epochs are allowed."""
+    def _take_up(self, kind: type[Settings]):
+        """Goes on with the settings of the run in the folder. Raises InputError if others are given.
+
+        More epochs are allowed, and whatever does not change what is computed.
+        """
+        path = self.folder.path
+        held = "search" if self.folder.is_search() else "train"
+        if held != self.command:
+            raise InputError(f"{path} holds a run of {_PROGRAMS[held][0]}, not of {_PROGRAMS[self.command][0]}")
+        stored = build_config(kind, [(str(self.folder.config), read_settings(self.folder.config, held))])
+        kept = (str(self.folder.config), stored.model_dump(exclude={"plugin", "stop_after"}))
+        self.config = build_config(kind, [kept, *self.given])
+        self.is_done = self.folder.is_finished() and self.config.epochs == stored.epochs
+
         old, new = stored.model_dump(), self.config.model_dump()
         differing = [name for name in old if name not in RUN_CONTROL and old[name] != new[name]]
-        if "epochs" in differing and new["epochs"] > old["epochs"]:
+        if new["epochs"] > old["epochs"]:
             differing.remove("epochs")
         if differing:
             said = ", ".join(f"{name} was {old[name]!r} and is now {new[name]!r}" for name in differing)
-            raise InputError(f"{self.folder.path} was begun with other settings: {said}; leave them as they were")
-        copies = {sha256(path.read_bytes()).hexdigest() for path in self.folder.plugins}
-        for path in plugins:
-            if not Path(path).is_file() or sha256(Path(path).read_bytes()).hexdigest() not in copies:
-                raise InputError(
-                    f"plug-in {path} is not that of {self.folder.path}; leave --plugin out to use its own copy"
-                )
+            raise InputError(f"{path} was begun with other settings: {said}; leave them as they were")
+        copies = {sha256(copy.read_bytes()).hexdigest() for copy in self.folder.plugins}
+        for plugin in self.config.plugin:
+            if not Path(plugin).is_file() or sha256(Path(plugin).read_bytes()).hexdigest() not in copies:
+                raise InputError(f"plug-in {plugin} is not that of {path}; leave --plugin out to use its own copy")
+
+    def names(self, setting: str) -> bool:
+        """Whether a preset, a file or a flag gives this setting."""
+        return any(setting in layer for _, layer in self.given)
+
+    def say(self, line: str):
+        """Prints a line, as a comment where the output of a dry run is YAML."""
+        print(f"# {line}" if self.control["dry_run"] else line, flush=True)
 
     def load_plugins(self, *more: Path):
         """Runs the plug-ins: of the folder if the run goes on, else the given ones and `more`."""
@@ -161,10 +191,22 @@ class Run:
 
         for path in self.folder.plugins if self.is_taken_up else (*more, *self.config.plugin):
             plugin = load_plugin(path)
-            print(f"plug-in {path} was run; it registers {', '.join(plugin.operators)}", flush=True)
+            self.say(f"plug-in {path} was run; it registers {', '.join(plugin.operators)}")
 
-    def plan(self, estimate: Callable, subject) -> bool:
-        """Prints what the run will take if that is hours, or if it is a dry run: then returns False."""
+    def mention_unused_plugins(self, operators: Sequence[str], user: str):
+        """Says which given plug-ins have no effect, as the space or the genotype uses none of their operators."""
+        from search_spaces.registry import load_plugin
+
+        for path in self.config.plugin:
+            added = load_plugin(path).operators
+            if not set(added) & set(operators):
+                self.say(f"note: {user} uses nothing of plug-in {path}, which registers {', '.join(added)}")
+
+    def plan(self, estimate: Callable, subject, least_images: int) -> bool:
+        """Says what the run will take if that is hours, or if it is a dry run: then returns False.
+
+        Raises InputError if the data have too few images for the settings.
+        """
         import torch
 
         from nas.data import summarize_data
@@ -172,40 +214,57 @@ class Run:
 
         if self.config.threads is not None:
             torch.set_num_threads(self.config.threads)
-        with torch.random.fork_rng():
-            expected = estimate(self.config, subject, summarize_data(self.config.data, self.config.image_size))
-        amount = f"{readable_time(expected.seconds)}, {expected.memory_bytes / 1e9:.1f} GB of memory"
+        data = summarize_data(self.config.data, self.config.image_size)
+        for name, least in (("train_images", least_images), ("test_images", 1)):
+            has, asked = getattr(data, name), getattr(self.config, name, None)
+            if has < least:
+                raise InputError(f"{self.config.data} has {has} {name}; at least {least} are needed")
+            if asked is not None and not least <= asked <= has:
+                raise InputError(f"{name} is {asked}; {self.config.data} has {has}, give {least} to that")
+        expected = estimate(self.config, subject, data)
+        amount = f"{readable_time(expected.seconds)} and {expected.memory_bytes / 1e9:.1f} GB of memory"
         if self.control["dry_run"]:
             print(config_to_yaml(self.config), end="")
-            print(f"# run folder: {self.folder.path}")
-            print(f"# estimate: {amount}, {expected.disk_bytes / 1e6:.0f} MB on disk")
+            self.say(f"run folder: {self.folder.path}")
+            self.say(f"estimate: {amount}, {expected.disk_bytes / 1e6:.0f} MB on disk")
         elif expected.seconds > LONG_RUN_SECONDS:
-            print(f"this run will take about {amount} here; --preset quick takes minutes", flush=True)
+            self.say(f"this run will take about {amount} here; --preset quick takes minutes")
         return not self.control["dry_run"]
 
     def begin(self, data, operators: Sequence[str], space=None, genotype: Genotype | None = None) -> bool:
         """Makes the folder ready; returns whether there is a checkpoint to go on from."""
-        from search_spaces.registry import plugins_of
+        from search_spaces.registry import load_plugin, plugins_of
 
-        if self.is_taken_up and self.folder.checkpoint.is_file():
+        path = self.folder.path
+        if self.is_taken_up and self.folder.load_checkpoint("cpu") is not None:  # damaged: refused before any change
             self.folder.check_data(data.fingerprint)
             self.folder.extend(config_to_yaml(self.config))
             return True
+        if self.is_taken_up and self.folder.is_finished():
+            raise InputError(f"{path} is finished and has no checkpoint to go on from; start anew with --force")
         if self.is_taken_up:
-            print(f"{self.folder.path} has no checkpoint; starting from the beginning")
-        self.folder.create(config_to_yaml(self.config), data.fingerprint, plugins_of(operators), space, genotype)
+            self.say(f"{path} has no checkpoint; starting from the beginning")
+        plugins = dict.fromkeys((*map(load_plugin, self.config.plugin), *plugins_of(operators)))
+        self.folder.create(config_to_yaml(self.config), data.fingerprint, tuple(plugins), space, genotype)
         return False
 
     def carry_out(self, body: Callable[[StopRequest], Any]) -> Any:
         """Calls `body`; if a signal or the clock ends it early, says how to go on."""
-        program = sys.argv[0] if sys.argv[0].endswith(".py") else Path(sys.argv[0]).name
-        start = f"python {program}" if program.endswith(".py") else program
         try:
             with StopRequest(self.config.stop_after) as stop:
                 return body(stop)
         except Stopped:
+            start = _program(self.command)
             print(f"saved; go on with: {start} --run-dir {_quoted(self.folder.path)} --resume", file=sys.stderr)
             raise
+
+
+def _program(command: str) -> str:
+    """How to call "search" or "train": as a file if this program was called so, else by its entry point."""
+    file, entry_point = _PROGRAMS[command]
+    called = Path(sys.argv[0])
+    is_file = called.name in (name for name, _ in _PROGRAMS.values())
+    return f"python {_quoted(called.with_name(file))}" if is_file else entry_point
 
 
 def _quoted(path: Path | str) -> str:
@@ -214,16 +273,10 @@ def _quoted(path: Path | str) -> str:
 
 def _search(argv: Sequence[str] | None) -> int:
     parser = settings_parser("search.py", "Search for a cell by differentiable architecture search.", SearchConfig)
-    flags = parser.parse(argv)
-
-    def default_folder(config: SearchConfig) -> Path:
-        name = Path(config.space).stem if config.space.endswith((".yaml", ".yml")) else config.space
-        return Path("runs", "search", name.replace("/", "_"), f"seed{config.seed}")
-
-    asked = Run(SearchConfig, "search", flags, default_folder)
+    asked = Run(SearchConfig, "search", parser.parse(argv), _search_folder)
     config, run = asked.config, asked.folder
     if asked.is_done:
-        print(f"{run.path} is finished; its genotype is {run.genotype}")
+        asked.say(f"{run.path} is finished; its genotype is {run.genotype}")
         return 0
 
     from nas.data import load_data
@@ -233,12 +286,12 @@ def _search(argv: Sequence[str] | None) -> int:
 
     asked.load_plugins()
     space = load_space(run.space if asked.is_taken_up else config.space)
-    if asked.is_taken_up and "space" in flags and load_space(flags["space"]).operators != space.operators:
-        raise InputError(f"--space {flags['space']} is not the space {run.path} was begun with: {run.space}")
-    if not asked.plan(estimate_search, space):
+    if asked.is_taken_up and asked.names("space") and replace(load_space(config.space), name=space.name) != space:
+        raise InputError(f"space {config.space} is not what it was when {run.path} was begun: {run.space}")
+    asked.mention_unused_plugins(space.operators, f"space {space.name}")
+    if not asked.plan(estimate_search, space, least_images=4):  # two for the weights, two for the alphas
         return 0
     data = load_data(config.data, config.image_size)
-    data.first(config.train_images, None)
     resume = asked.begin(data, space.operators, space=space)
     genotype = asked.carry_out(lambda stop: run_search(config, space, data, run, resume=resume, stop=stop))
 
@@ -246,9 +299,37 @@ def _search(argv: Sequence[str] | None) -> int:
     print(f"pictures  {run.diagrams / 'normal.svg'}, {run.diagrams / 'reduce.svg'} (and .png)")
     if space.edges_per_node == 2:
         print(f"printed   {genotype.to_notation()}")
-    preset = f" --preset {asked.preset}" if asked.preset else ""
-    print(f"next      python train_genotype.py {_quoted(run.path)}{preset}")
+    print(f"next      {_training_command(asked)}")
     return 0
+
+
+def _search_folder(config: SearchConfig) -> Path:
+    """runs/search/<space>/seedN; a space in a YAML file goes by the name it has there."""
+    name = config.space
+    if name.endswith((".yaml", ".yml")):
+        from search_spaces.registry import load_plugin
+        from search_spaces.space import load_space
+
+        for plugin in config.plugin:
+            load_plugin(plugin)
+        name = load_space(name).name
+    return Path("runs", "search", _file_name(name), f"seed{config.seed}")
+
+
+def _training_command(search: Run) -> str:
+    """What to type to train the cell that a search found, on the same data."""
+    preset = search.preset
+    usual = build_config(TrainConfig, [(preset, read_preset(preset, "train"))] if preset else [])
+    words = [_program("train"), _quoted(search.folder.path)]
+    if preset:
+        words += ["--preset", preset]
+    for name in ("data", "image_size"):
+        value = getattr(search.config, name)
+        if value not in (getattr(usual, name), None):
+            words += [f"--{name.replace('_', '-')}", _quoted(str(value))]
+    if search.config.flip not in (usual.flip, None):
+        words.append("--flip" if search.config.flip else "--no-flip")
+    return " ".join(words)
 
 
 def _train(argv: Sequence[str] | None) -> int:
@@ -263,19 +344,17 @@ def _train(argv: Sequence[str] | None) -> int:
         " the newest finished search under runs/ if not given, else darts_v2",
     )
     flags = parser.parse(argv)
-    argument = flags.pop("genotype", None)
-    if argument is None and not (flags.get("resume") and flags.get("run_dir")):
+    argument = flags.get("genotype")
+    if argument is None and not (flags.get("resume") and "run_dir" in flags and RunDir(flags["run_dir"]).exists()):
         argument, reason = _default_genotype()
-        print(f"training {argument}: {reason}", flush=True)
+        print(f"{'# ' if flags.get('dry_run') else ''}training {argument}: {reason}", flush=True)
     asked = Run(
         TrainConfig, "train", flags, lambda config: Path("runs", "train", genotype_name(argument), f"seed{config.seed}")
     )
     config, run = asked.config, asked.folder
     if asked.is_done:
-        print(f"{run.path} is finished; its test error is {run.result()['test_error_percent']:.2f} %")
+        asked.say(f"{run.path} is finished; its test error is {run.result()['test_error_percent']:.2f} %")
         return 0
-    if argument is None and not asked.is_taken_up:
-        raise InputError(f"{run.path} holds no run to resume; name the genotype to train")
 
     from cells.network import check_operators
     from nas.data import load_data
@@ -287,10 +366,10 @@ def _train(argv: Sequence[str] | None) -> int:
     if asked.is_taken_up and argument is not None and load_genotype(argument) != genotype:
         raise InputError(f"{argument} is not the genotype {run.path} was begun with: {run.genotype}")
     check_operators(genotype)
-    if not asked.plan(estimate_training, genotype):
+    asked.mention_unused_plugins(genotype.operators, "the genotype")
+    if not asked.plan(estimate_training, genotype, least_images=2):
         return 0
     data = load_data(config.data, config.image_size)
-    data.first(config.train_images, config.test_images)
     resume = asked.begin(data, genotype.operators, genotype=genotype)
     result = asked.carry_out(lambda stop: run_training(config, genotype, data, run, resume=resume, stop=stop))
 
@@ -303,24 +382,24 @@ def _train(argv: Sequence[str] | None) -> int:
 
 def _default_genotype() -> tuple[str, str]:
     """(GENOTYPE argument, why) where none was given."""
-    finished = sorted(Path("runs", "search").glob("*/*/result.json"), key=lambda path: path.stat().st_mtime)
+    finished = finished_searches(Path("runs"))
     if finished:
-        return str(finished[-1].parent), "the newest finished search under runs/"
+        return str(finished[-1].path), "the newest finished search under runs/"
     return "darts_v2", "no finished search under runs/, so DARTS' published cell"
 
 
 def _plugins_beside(argument: str | None) -> tuple[Path, ...]:
     """The plug-ins of the search that found a genotype, if the argument is its run folder or the file in it."""
-    if argument is None or len(argument) > 1000:
-        return ()
-    path = Path(argument)
-    return RunDir(path if path.is_dir() else path.parent).plugins if path.exists() else ()
+    path = _existing(argument or "")
+    if path is not None and path.name == "genotype.json":
+        path = path.parent
+    return RunDir(path).plugins if path is not None and path.is_dir() else ()
 
 
 def genotype_name(argument: str) -> str:
     """What its run is called: the published name, the search's folder, the file's name, or a hash of the text."""
-    path = Path(argument)
-    if len(argument) < 1000 and path.exists():
+    path = _existing(argument)
+    if path:
         path = path.resolve()
         folder = path.parent if path.name == "genotype.json" else path
         name = f"{folder.parent.name}-{folder.name}" if folder.is_dir() else path.stem
@@ -328,4 +407,16 @@ def genotype_name(argument: str) -> str:
         name = f"genotype-{sha256(argument.encode()).hexdigest()[:8]}"
     else:
         name = argument.lower()
-    return "".join(letter if letter.isalnum() or letter in "._+-" else "_" for letter in name)
+    return _file_name(name)
+
+
+def _existing(argument: str) -> Path | None:
+    """The file or folder that a GENOTYPE argument names, if it does; a published name comes first."""
+    is_path = argument.lower() not in published_genotypes() and os.path.exists(argument)
+    return Path(argument) if is_path else None
+
+
+def _file_name(name: str) -> str:
+    """A name for one folder: nothing in it leads elsewhere."""
+    name = "".join(letter if letter.isalnum() or letter in "._+-" else "_" for letter in name)
+    return name.strip(".") or "unnamed"

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from search_spaces.errors import InputError, suggest
+from search_spaces.errors import InputError, shown, suggest
+from search_spaces.yaml_mapping import read_mapping
 
 PRESETS = ("paper", "cpu", "quick")
 _PRESET_FOLDER = Path(__file__).parent / "presets"
@@ -18,12 +19,16 @@ _PRESET_FOLDER = Path(__file__).parent / "presets"
 
 def _not_bool(value):
     if isinstance(value, bool):
-        raise ValueError("a number is needed, not true or false")
+        raise ValueError("it should be a number, not true or false")
     return value
 
 
 def _whole(value):
     return int(value) if isinstance(value, str) and value.strip().isdecimal() else _not_bool(value)
+
+
+def _tuple(value):
+    return (value,) if isinstance(value, str) else value
 
 
 Count = Annotated[int, BeforeValidator(_not_bool), Field(ge=1)]
@@ -45,7 +50,9 @@ class Settings(BaseModel):
     flip: bool | None = Field(None, description="mirror images at random; as suits the data if not given")
     crop_padding: CountOrZero = Field(4, description="pixels around a 32x32 image before the random crop (DARTS)")
     seed: CountOrZero = Field(0, description="seed of weights, alphas, data order and augmentation")
-    plugin: tuple[str, ...] = Field((), description="a Python file that registers operators; may be repeated")
+    plugin: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = Field(
+        (), description="a Python file that registers operators; may be repeated"
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     threads: Count | None = Field(None, description="CPU threads; PyTorch's choice if not given")
     stop_after: Positive | None = Field(None, description="minutes after which the run saves itself and stops")
@@ -59,7 +66,9 @@ class SearchConfig(Settings):
         2, description="gradient of the alphas: first or second order (DARTS, eq. 7)"
     )
     channels: Count = Field(16, description="initial channels of the supernet")
-    layers: Count = Field(8, description="cells of the supernet")
+    layers: Annotated[Count, Field(ge=3)] = Field(
+        8, description="cells of the supernet; of three, the fewest, the first is a normal cell, the others reduce"
+    )
     epochs: Count = Field(50, description="passes over the half of the images that trains the weights")
     batch_size: Annotated[Count, Field(ge=2)] = Field(64, description="images in a batch, of either half")
     learning_rate: Positive = Field(0.025, description="of the weights' SGD at the start of the cosine schedule")
@@ -96,26 +105,18 @@ RUN_CONTROL = ("device", "threads", "stop_after", "plugin")
 
 def read_settings(path: Path, command: str) -> dict[str, Any]:
     """The settings in a YAML file: its top-level keys, then those under `search:` or `train:`, as `command` says."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read settings {path}: {error.strerror}; give a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"settings {path} are not valid YAML: {error}") from None
-    content = {} if content is None else content
-    if not isinstance(content, dict):
-        raise InputError(f"settings {path} are not a YAML mapping of names to values, such as epochs: 25")
+    content = read_mapping(path, "settings", "give a YAML file of names and values, such as epochs: 25")
     sections = {name: content.pop(name) or {} for name in ("search", "train") if name in content}
-    chosen = sections.get(command, {})
-    if not isinstance(chosen, dict):
-        raise InputError(f"settings {path}: {command} must be a mapping of names to values")
-    return content | chosen
+    for name, section in sections.items():
+        if not isinstance(section, dict):
+            raise InputError(f"settings {path}: {name} is {shown(section)}; it must be a mapping of names to values")
+    return content | sections.get(command, {})
 
 
 def read_preset(name: str, command: str) -> dict[str, Any]:
     """The settings that a preset changes, for the command "search" or "train"."""
     if name not in PRESETS:
-        raise InputError(f'unknown preset "{name}"{suggest(name, PRESETS)} known: {", ".join(PRESETS)}')
+        raise InputError(f'unknown preset "{name}"{suggest(name, PRESETS) or ";"} known: {", ".join(PRESETS)}')
     return read_settings(_PRESET_FOLDER / f"{name}.yaml", command)
 
 
@@ -127,22 +128,25 @@ def build_config(kind: type[Settings], layers: list[tuple[str, dict[str, Any]]])
     values, origin = {}, {}
     for source, layer in layers:
         for key, value in layer.items():
+            if key not in kind.model_fields:
+                raise InputError(f"{source}: {_about_unknown(key, kind)}")
             values[key], origin[key] = value, source
     try:
         return kind(**values)
     except ValidationError as error:
         problem = error.errors()[0]
         key = str(problem["loc"][0])
-        if problem["type"] == "extra_forbidden":
-            known = kind.model_fields
-            message = f'{origin[key]}: unknown setting "{key}"{suggest(key, known)} known: {", ".join(known)}'
-        else:
-            reason = problem["msg"].removeprefix("Value error, ")
-            described = kind.model_fields[key].description
-            message = f"{origin[key]}: {key} is {problem['input']!r}: {reason} ({key}: {described})"
-        raise InputError(message) from None
-    except TypeError as error:
-        raise InputError(f"a setting's name is not a word: {error}") from None
+        reason = problem["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+        described = kind.model_fields[key].description
+        raise InputError(f"{origin[key]}: {key} is {shown(problem['input'])}; {reason} ({described})") from None
+
+
+def _about_unknown(key, kind: type[Settings]) -> str:
+    for command, other in (("search", SearchConfig), ("train", TrainConfig)):
+        if key in other.model_fields:
+            return f'"{key}" is a setting of the other command; put it under {command}: in the file'
+    known = kind.model_fields
+    return f'unknown setting "{key}"{suggest(key, known) or ";"} known: {", ".join(known)}'
 
 
 def config_to_yaml(config: Settings) -> str:

@@ -1,5 +1,7 @@
 """Where a run computes."""
 
+import re
+
 import torch
 
 from search_spaces.errors import InputError
@@ -13,11 +15,11 @@ def resolve_device(name: str) -> torch.device:
     has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
         return torch.device("cuda" if has_cuda else "mps" if has_mps else "cpu")
-    kind, _, index = name.partition(":")
-    here = {"cpu": 1, "cuda": torch.cuda.device_count() if has_cuda else 0, "mps": int(has_mps)}
-    if kind not in here or (index and not index.isdecimal()):
+    named = re.fullmatch(r"(cpu|cuda|mps)(?::([0-9]{1,3}))?", name)
+    if not named:
         raise InputError(f'unknown device "{name}"; known: auto, cpu, cuda, cuda:N, mps')
-    if int(index or 0) >= here[kind]:
+    here = {"cpu": 1, "cuda": torch.cuda.device_count() if has_cuda else 0, "mps": int(has_mps)}
+    if int(named[2] or 0) >= here[named[1]]:
         found = ", ".join(f"{count} {kind}" for kind, count in here.items() if count)
         raise InputError(f'device "{name}" is not on this machine, which has {found}; use --device auto')
     return torch.device(name)

@@ -1,12 +1,13 @@
 """How long a run will take and how much memory it will need, measured on two small batches before it starts."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from nas.batches import Batch
-from nas.config import SearchConfig, TrainConfig
+from nas.config import SearchConfig, Settings, TrainConfig
 from nas.data import DataSummary
 from nas.device import resolve_device
 from nas.loop import RunState
@@ -32,47 +33,62 @@ class Estimate:
 def estimate_search(config: SearchConfig, space: SearchSpace, data: DataSummary) -> Estimate:
     """What `run_search` with these arguments will take on this machine."""
     first_order = config.model_copy(update={"order": 1})
-    state = SearchState(config, space, data.classes, resolve_device(config.device))
+    device = resolve_device(config.device)
+    with _random_state_kept(device):
+        state = SearchState(config, space, data.classes, device)
 
-    def step(batch: Batch):
-        bilevel_step(state, batch, batch, first_order, config.learning_rate)
+        def step(batch: Batch):
+            bilevel_step(state, batch, batch, first_order, config.learning_rate)
 
-    images = config.train_images or data.train_images
-    steps = config.epochs * max(1, images // 2 / config.batch_size)
-    factor = FIRST_TO_SECOND_ORDER if config.order == 2 else 1.0
-    return _estimate(state, step, data, config.batch_size, steps * factor)
+        images = (config.train_images or data.train_images) // 2
+        factor = FIRST_TO_SECOND_ORDER if config.order == 2 else 1.0
+        return _estimate(state, step, data, images, config, factor)
 
 
 def estimate_training(config: TrainConfig, genotype, data: DataSummary) -> Estimate:
     """What `run_training` with these arguments will take on this machine."""
-    state = TrainState(config, genotype, data.classes, resolve_device(config.device))
+    device = resolve_device(config.device)
+    with _random_state_kept(device):
+        state = TrainState(config, genotype, data.classes, device)
 
-    def step(batch: Batch):
-        training_step(state, batch, config, config.learning_rate, config.drop_path)
+        def step(batch: Batch):
+            training_step(state, batch, config, config.learning_rate, config.drop_path)
 
-    images = config.train_images or data.train_images
-    return _estimate(state, step, data, config.batch_size, config.epochs * max(1, images / config.batch_size))
+        return _estimate(state, step, data, config.train_images or data.train_images, config)
 
 
-def _estimate(state: RunState, step, data: DataSummary, batch_size: int, steps: float) -> Estimate:
+def _random_state_kept(device: torch.device):
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+
+def _estimate(
+    state: RunState, step: Callable[[Batch], None], data: DataSummary, images: int, config: Settings, factor=1.0
+) -> Estimate:
+    """Of `config.epochs` passes over `images`; a whole step takes `factor` times as long as `step(batch)`."""
     device = state.sums.device
     saved, seconds = {}, {}
     for size in (SMALL, LARGE):
-        images = torch.randn(size, 3, data.image_size, data.image_size, device=device)
-        batch = images.contiguous(memory_format=torch.channels_last), torch.arange(size, device=device) % data.classes
+        x = torch.randn(size, 3, data.image_size, data.image_size, device=device)
+        batch = x.contiguous(memory_format=torch.channels_last), torch.arange(size, device=device) % data.classes
         saved[size] = _largest_saved(step, batch)  # warms up, too
-        start = time.perf_counter()
-        step(batch)
-        state.sums.sum().item()  # waits for the device
-        seconds[size] = time.perf_counter() - start
+        seconds[size] = min(_seconds(step, batch) for _ in range(2))  # the least disturbed
     per_image = max(0.0, (seconds[LARGE] - seconds[SMALL]) / (LARGE - SMALL))
-    step_seconds = seconds[SMALL] + per_image * (batch_size - SMALL)
+    batch_size = min(config.batch_size, images)
+    step_seconds = factor * (seconds[SMALL] + per_image * (batch_size - SMALL))
+    steps = config.epochs * images / batch_size
 
     learned = [part for part in state.parts.values() if isinstance(part, torch.nn.Module)]
     weights = sum(p.numel() * p.element_size() for module in learned for p in module.parameters())
     pixels = data.image_size**2 * 3 * (data.train_images + data.test_images)
     activations = TEMPORARY * (saved[LARGE] - saved[SMALL]) / (LARGE - SMALL) * batch_size
     return Estimate(steps * step_seconds, BASE_BYTES + 5 * weights + pixels + activations, 4 * weights + 1e6)
+
+
+def _seconds(step: Callable[[Batch], None], batch: Batch) -> float:
+    start = time.perf_counter()
+    step(batch)
+    batch[0].sum().item()  # waits for the device
+    return time.perf_counter() - start
 
 
 def _largest_saved(step, batch: Batch) -> int:

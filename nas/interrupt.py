@@ -1,7 +1,9 @@
 """Ends a run after its current step, when a signal asks for it or its time is up."""
 
+import os
 import signal
 import time
+from contextlib import suppress
 
 TIME_IS_UP = 75  # EX_TEMPFAIL: try again later
 
@@ -38,6 +40,8 @@ class StopRequest:
 
     def _listen(self, number, _frame):
         self._signal = number
+        with suppress(OSError):  # os.write: print could be what the signal interrupted
+            os.write(2, b"\nstopping after this step; once more to stop at once, without saving\n")
         for listened in self._previous:
             signal.signal(listened, signal.SIG_DFL)
 

@@ -4,6 +4,7 @@ What a step draws at random depends on (seed, epoch, step) alone, so a checkpoin
 """
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,9 @@ from nas.augment import step_seed
 from nas.interrupt import StopRequest
 from nas.run_dir import RunDir
 from search_spaces.errors import InputError
+
+SHOWN_SECONDS = 1.0  # between two looks at the loss in the progress bar; each copies it to the host
+SAVED_SECONDS = 600.0  # between two checkpoints within an epoch
 
 
 class RunState:
@@ -58,19 +62,28 @@ def run_epochs(
     steps: int,
     seed: int,
     train_step: Callable[[int, int], torch.Tensor],
-    end_epoch: Callable[[int, list[float], float], str],
+    end_epoch: Callable[[int, list[float], float], None],
     run: RunDir | None = None,
     stop: StopRequest | None = None,
     progress: bool = True,
 ):
     """Runs from where `state` stands to the end of the last epoch.
 
-    `train_step(epoch, step)` returns what is added to `state.sums`, on the device; nothing is copied to the host
-    before an epoch ends. `end_epoch(epoch, sums, seconds)` records the epoch and returns a line about it.
+    `train_step(epoch, step)` returns what is added to `state.sums`, on the device. `end_epoch(epoch, sums, seconds)`
+    records an epoch. A checkpoint is saved after each epoch, and within long ones every ten minutes.
+
+    Raises InputError if the loss is not a finite number at the end of an epoch; its checkpoint is not saved.
     """
-    bar = tqdm(
-        total=epochs * steps, initial=state.epoch * steps + state.step, unit="step", disable=not progress, leave=False
-    )
+    done = state.epoch * steps + state.step
+    silent = None if progress else True  # None: no bar where standard error is not a terminal
+    bar = tqdm(total=epochs * steps, initial=done, unit="step", disable=silent, leave=False, dynamic_ncols=True)
+    last = shown = saved = time.perf_counter()
+
+    def clock() -> float:
+        nonlocal last
+        now = time.perf_counter()
+        state.seconds, last = state.seconds + now - last, now
+        return now
 
     def save():
         if run is not None:
@@ -78,25 +91,36 @@ def run_epochs(
 
     with bar:
         while state.epoch < epochs:
-            start = time.perf_counter()
+            last = time.perf_counter()
+            bar.set_description(f"epoch {state.epoch + 1}/{epochs}")
             while state.step < steps:
                 torch.manual_seed(step_seed(seed, "step", state.epoch, state.step))
                 state.sums += train_step(state.epoch, state.step)
                 state.step += 1
                 bar.update()
-                bar.set_description(f"epoch {state.epoch + 1}/{epochs}", refresh=False)
+                now = clock()
+                if not bar.disable and now - shown > SHOWN_SECONDS:
+                    bar.set_postfix_str(describe_sums(state.sums.tolist()))
+                    shown = now
+                if now - saved > SAVED_SECONDS:
+                    save()
+                    saved = now
                 if stop is not None:
-                    now = time.perf_counter()
-                    state.seconds, start = state.seconds + now - start, now
                     stop.check(save)
             sums = state.sums.tolist()
-            state.seconds += time.perf_counter() - start
-            line = end_epoch(state.epoch, sums, state.seconds)
-            left = (epochs - state.epoch - 1) * state.seconds
-            message = f"epoch {state.epoch + 1}/{epochs}  {line}  {readable_time(state.seconds)}"
-            message += f"  left {readable_time(left)}" if left else ""
+            clock()
+            if not all(map(math.isfinite, sums)):
+                raise InputError(
+                    f"the loss is not a finite number in epoch {state.epoch + 1}; start anew with --force and a smaller"
+                    " --learning-rate"
+                )
+            end_epoch(state.epoch, sums, state.seconds)
+            message = f"epoch {state.epoch + 1}/{epochs}  {describe_sums(sums)}  {readable_time(state.seconds)}"
+            if state.epoch + 1 < epochs:
+                message += f", {readable_time((epochs - state.epoch - 1) * state.seconds)} left"
             if progress:
                 tqdm.write(message)
+                sys.stdout.flush()
             if run is not None:
                 run.log(message)
             state.epoch, state.step, state.seconds = state.epoch + 1, 0, 0.0
@@ -119,6 +143,13 @@ def batch_sums(loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -
     errors = (logits.argmax(dim=1) != labels).sum()
     count = torch.full_like(errors, len(labels))
     return torch.stack([loss.detach() * len(labels), errors, count])
+
+
+def describe_sums(sums: list[float]) -> str:
+    """`batch_sums` of the training batches, and of the validation batches if there are any, for people."""
+    loss, errors, images = sums[:3]
+    line = f"loss {loss / images:.3f}, error {100 * errors / images:.1f} %"
+    return f"{line}; validation {describe_sums(sums[3:])}" if sums[3:] else line
 
 
 def cosine(start: float, end: float, epoch: int, epochs: int) -> float:

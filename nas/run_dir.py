@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nas.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from nas.checkpoint import append_line, load_checkpoint, save_checkpoint, write_atomically
 from search_spaces.errors import InputError
 
 _FILES = (
@@ -36,6 +36,10 @@ class RunDir:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
 
     @property
     def config(self) -> Path:
@@ -68,7 +72,11 @@ class RunDir:
 
     def exists(self) -> bool:
         """Whether a run was begun here."""
-        return self.config.is_file()
+        return self.config.is_file() and self.environment.is_file()
+
+    def is_search(self) -> bool:
+        """Whether the run is a search, not a training."""
+        return self.space.is_file()
 
     def is_finished(self) -> bool:
         return (self.path / "result.json").is_file()
@@ -84,18 +92,21 @@ class RunDir:
         self._refuse_foreign_files()
 
     def _refuse_foreign_files(self):
+        """Allows a run folder, what a run that could not begin has left, and a new or an empty folder."""
         if self.exists():
             return
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file; give a folder with --run-dir")
-        known = {*_FILES, *_FOLDERS}
-        if self.path.is_dir() and any(e.name not in known and e.name[0] != "." for e in self.path.iterdir()):
+        names = {entry.name for entry in self.path.iterdir() if entry.name[0] != "."} if self.path.is_dir() else set()
+        if names and not (self.environment.name in names <= {*_FILES, *_FOLDERS}):
             raise InputError(f"{self.path} is not empty and not a run folder; give a new or an empty folder")
 
     def create(self, config: str, data_fingerprint: str, plugins: Sequence = (), space=None, genotype=None):
         """Begins a run here: removes what an earlier run left, then writes the settings and copies the plug-ins."""
         self._refuse_foreign_files()
         self._clear()
+        environment = describe_environment() | {"data_fingerprint": data_fingerprint}
+        write_atomically(self.environment, _json(environment))  # first: the folder is a run's
         copies = tuple(f"plugins/{name}" for name in _file_names(plugins))
         for plugin, copy in zip(plugins, copies, strict=True):
             write_atomically(self.path / copy, plugin.source)
@@ -103,41 +114,44 @@ class RunDir:
             write_atomically(self.space, space.to_yaml(copies))
         if genotype is not None:
             self.write_genotype(genotype)
-        environment = describe_environment() | {"data_fingerprint": data_fingerprint}
-        write_atomically(self.path / "environment.json", json.dumps(environment, indent=1) + "\n")
         write_atomically(self.config, config)  # last: from here on the run exists
 
     def extend(self, config: str):
         """Makes the run go on with these settings; a finished one is unfinished again."""
         (self.path / "result.json").unlink(missing_ok=True)
+        self._remove_partial_files()
         write_atomically(self.config, config)
 
     def check_data(self, fingerprint: str):
         """Raises InputError if the run was begun with other images."""
-        environment = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
-        if environment.get("data_fingerprint") != fingerprint:
-            raise InputError(f"{self.path} was begun with other images than --data has now; give those, or --force")
+        if _read_json(self.environment).get("data_fingerprint") != fingerprint:
+            raise InputError(
+                f"{self.path} was begun with other images than the data has now; give those, or start anew with --force"
+            )
 
     def _clear(self):
         (self.path / "result.json").unlink(missing_ok=True)  # first: from here on the run is unfinished
         for name in _FILES:
-            (self.path / name).unlink(missing_ok=True)
+            if name != self.environment.name:  # replaced at once: the folder stays a run's if the next line fails
+                (self.path / name).unlink(missing_ok=True)
         for folder in _FOLDERS:
             for file in (self.path / folder).glob("*"):
                 if file.is_file():
                     file.unlink()
+        self._remove_partial_files()
+
+    def _remove_partial_files(self):
+        """What a process that was killed while it wrote has left."""
+        for file in self.path.glob(".*.tmp"):
+            file.unlink()
 
     def log(self, message: str):
         """Adds a line to log.txt."""
-        with open(self.path / "log.txt", "a", encoding="utf-8") as file:
-            file.write(message + "\n")
+        append_line(self.path / "log.txt", message)
 
     def append(self, name: str, row: dict[str, Any]):
         """Adds a row to metrics.jsonl or alphas.jsonl, on the disk when this returns."""
-        with open(self.path / f"{name}.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.path / f"{name}.jsonl", json.dumps(row))
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl or alphas.jsonl; a last line that a crash cut short is left out."""
@@ -155,10 +169,10 @@ class RunDir:
     def forget_rows_from(self, epoch: int):
         """Drops the rows of `epoch` and later, which the run is about to write again."""
         for name in ("metrics", "alphas"):
-            rows = self.rows(name)
-            if rows:
-                kept = [json.dumps(row) + "\n" for row in rows if row["epoch"] < epoch]
-                write_atomically(self.path / f"{name}.jsonl", "".join(kept))
+            path = self.path / f"{name}.jsonl"
+            if path.is_file():
+                kept = [json.dumps(row) + "\n" for row in self.rows(name) if row["epoch"] < epoch]
+                write_atomically(path, "".join(kept))
 
     def save_checkpoint(self, state: dict[str, Any]):
         save_checkpoint(self.checkpoint, state)
@@ -175,13 +189,30 @@ class RunDir:
 
     def finish(self, result: dict[str, Any]):
         """Writes result.json: the run is finished."""
-        write_atomically(self.path / "result.json", json.dumps(result, indent=1) + "\n")
+        write_atomically(self.path / "result.json", _json(result))
 
     def result(self) -> dict[str, Any]:
         """The content of result.json. Raises InputError if the run is not finished."""
         if not self.is_finished():
             raise InputError(f"{self.path} is not a finished run; finish it with --resume")
-        return json.loads((self.path / "result.json").read_text(encoding="utf-8"))
+        return _read_json(self.path / "result.json")
+
+
+def finished_searches(root: Path) -> list[RunDir]:
+    """The finished searches in any folder below `root`, the newest last."""
+    results = [path for path in root.glob("**/result.json") if RunDir(path.parent).is_search()]
+    return [RunDir(path.parent) for path in sorted(results, key=lambda path: (path.stat().st_mtime_ns, path))]
+
+
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}); start the run anew with --force") from None
 
 
 def _file_names(plugins: Sequence) -> list[str]:

@@ -8,7 +8,7 @@ from cells.discretize import discretize
 from cells.genotype import Genotype
 from cells.network import describe_network
 from cells.supernet import Supernet
-from nas.architect import Unrolling, first_order_gradients, second_order_gradients
+from nas.architect import Unrolling, first_order_gradients, held_fixed, second_order_gradients
 from nas.augment import step_seed
 from nas.batches import Batch, Batches
 from nas.config import SearchConfig
@@ -61,9 +61,10 @@ def bilevel_step(
     apply_gradients(state.alpha_optimizer, supernet.alphas(), alpha.gradients)
 
     images, labels = train
-    logits = supernet(images)
-    loss = F.cross_entropy(logits, labels)
-    gradients = torch.autograd.grad(loss, supernet.weights())
+    with held_fixed(supernet.alphas()):
+        logits = supernet(images)
+        loss = F.cross_entropy(logits, labels)
+        gradients = torch.autograd.grad(loss, supernet.weights())
     for group in state.weight_optimizer.param_groups:
         group["lr"] = learning_rate
     apply_gradients(state.weight_optimizer, supernet.weights(), gradients, config.gradient_clip)
@@ -102,31 +103,39 @@ def run_search(
         return bilevel_step(state, train, validation, config, learning_rate(epoch))
 
     def genotype_after(epochs: int) -> Genotype:
-        found_by = {"seed": config.seed, "order": config.order, "epochs": epochs, "data": data.name}
+        found_by = {
+            "seed": config.seed,
+            "order": config.order,
+            "epochs": epochs,
+            "data": data.name,
+            "train_images": len(data.train_images),
+            "image_size": data.image_size,
+            "channels": config.channels,
+            "layers": config.layers,
+        }
         normal, reduce = (table.detach().cpu() for table in state.supernet.operator_weights())
         return discretize(normal, reduce, space, found_by)
 
-    def end_epoch(epoch: int, sums: list[float], seconds: float) -> str:
-        row = {
-            "epoch": epoch,
-            "learning_rate": learning_rate(epoch),
-            "train_loss": sums[0] / sums[2],
-            "train_error_percent": 100 * sums[1] / sums[2],
-            "validation_loss": sums[3] / sums[5],
-            "validation_error_percent": 100 * sums[4] / sums[5],
-            "seconds": round(seconds, 3),
-        }
-        if run is not None:
-            normal, reduce = (alphas.detach().cpu().tolist() for alphas in state.supernet.alphas())
-            run.append("alphas", {"epoch": epoch, "normal": normal, "reduce": reduce})
-            run.append("metrics", row)
-            genotype = genotype_after(epoch + 1)
-            run.write_genotype(genotype)
-            draw_genotype(genotype, run.diagrams)
-        return (
-            f"loss {row['train_loss']:.3f}, error {row['train_error_percent']:.1f} %; "
-            f"validation loss {row['validation_loss']:.3f}, error {row['validation_error_percent']:.1f} %"
+    def end_epoch(epoch: int, sums: list[float], seconds: float):
+        if run is None:
+            return
+        normal, reduce = (alphas.detach().cpu().tolist() for alphas in state.supernet.alphas())
+        run.append("alphas", {"epoch": epoch, "normal": normal, "reduce": reduce})
+        run.append(
+            "metrics",
+            {
+                "epoch": epoch,
+                "learning_rate": learning_rate(epoch),
+                "train_loss": sums[0] / sums[2],
+                "train_error_percent": 100 * sums[1] / sums[2],
+                "validation_loss": sums[3] / sums[5],
+                "validation_error_percent": 100 * sums[4] / sums[5],
+                "seconds": round(seconds, 3),
+            },
         )
+        genotype = genotype_after(epoch + 1)
+        run.write_genotype(genotype)
+        draw_genotype(genotype, run.diagrams)
 
     run_epochs(state, config.epochs, weight_batches.steps, config.seed, train_step, end_epoch, run, stop, progress)
     genotype = genotype_after(config.epochs)

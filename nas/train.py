@@ -92,7 +92,7 @@ def run_training(
             state, train_batches.shuffled(epoch, step), config, learning_rate(epoch), drop_path_probability
         )
 
-    def end_epoch(epoch: int, sums: list[float], seconds: float) -> str:
+    def end_epoch(epoch: int, sums: list[float], seconds: float):
         rows.append(
             {
                 "epoch": epoch,
@@ -104,7 +104,6 @@ def run_training(
         )
         if run is not None:
             run.append("metrics", rows[-1])
-        return f"loss {rows[-1]['train_loss']:.3f}, error {rows[-1]['train_error_percent']:.1f} %"
 
     run_epochs(state, config.epochs, train_batches.steps, config.seed, train_step, end_epoch, run, stop, progress)
     result = {

@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from search_spaces.complexity import count_madds, count_parameters
 from search_spaces.errors import InputError
@@ -27,14 +28,8 @@ def check_contract(operator: Operator) -> dict:
                 for affine in (False, True):
                     module = _build(operator, channels, stride, affine)
                     _check_module(operator, module, channels, stride, affine)
-                costs.append(
-                    {
-                        "channels": channels,
-                        "stride": stride,
-                        "parameters": count_parameters(module),
-                        "madds": count_madds(module, (1, channels, 32, 32)),
-                    }
-                )
+                parameters, madds = count_parameters(module), _count_madds(operator, module, channels)
+                costs.append({"channels": channels, "stride": stride, "parameters": parameters, "madds": madds})
     return {
         "name": operator.name,
         "label": operator.label,
@@ -54,6 +49,11 @@ def _build(operator, channels, stride, affine) -> nn.Module:
         ) from None
     if not isinstance(module, nn.Module):
         raise InputError(f'operator "{operator.name}" builds a {type(module).__name__}; it must be a torch.nn.Module')
+    for name, parameter in module.named_parameters():
+        if is_lazy(parameter):
+            raise InputError(f'operator "{operator.name}": {name} has no shape yet; use channels, not a lazy layer')
+        if not parameter.requires_grad:
+            raise InputError(f'operator "{operator.name}": {name} is not learned; register it as a buffer')
     return module
 
 
@@ -76,18 +76,29 @@ def _check_module(operator, module, channels, stride, affine):
     if not torch.isfinite(y).all():
         raise InputError(f"{here} returns numbers that are not finite for a standard normal input")
 
-    parameters = dict(module.named_parameters())
-    if parameters:
-        gradients = [None] * len(parameters)
-        if y.requires_grad:
-            loss = (y * torch.randn_like(y)).sum()
-            gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-        unreached = [name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None]
-        if unreached:
-            raise InputError(f"{here}: no gradient reaches its parameter {unreached[0]}; use it in forward or drop it")
+    names, parameters = zip(("x", original), *module.named_parameters(), strict=True)
+    gradients = [None] * len(names)
+    if y.requires_grad:
+        try:
+            gradients = torch.autograd.grad((y * torch.randn_like(y)).sum(), parameters, allow_unused=True)
+        except Exception as error:
+            raise InputError(f"{here} fails in the backward pass: {type(error).__name__}: {error}") from None
+    for name, gradient in zip(names[1:], gradients[1:], strict=True):  # "none" has no gradient to x
+        if gradient is None:
+            raise InputError(f"{here}: no gradient reaches its parameter {name}; use it in forward or drop it")
     if not affine:
         for name, layer in module.named_modules():
             if isinstance(layer, _NORMS) and any(True for _ in layer.parameters(recurse=False)):
                 raise InputError(
                     f"{here}: {name} learns a scale or shift although affine=False; pass affine on to its normalisation"
                 )
+
+
+def _count_madds(operator, module, channels) -> int:
+    try:
+        return count_madds(module, (1, channels, 32, 32))
+    except Exception as error:
+        raise InputError(
+            f'the multiply-adds of operator "{operator.name}" cannot be counted on a tensor without data (device'
+            f' "meta"): {type(error).__name__}: {error}; its forward must not depend on the values of x'
+        ) from None

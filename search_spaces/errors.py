@@ -1,21 +1,39 @@
-"""The one exception for a user's mistake, and the guess at what was meant."""
+"""The one exception for a user's mistake, and how its message shows what was given and guesses what was meant."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable
+
+LONGEST_MESSAGE = 2000
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = _repr.maxlong = 80
 
 
 class InputError(ValueError):
     """A mistake in what the user gave.
 
     Its message is the one line they see: what was given, what is allowed, what to do. The commands print it on
-    standard error and exit with status 2.
+    standard error and exit with status 2. Of a message beyond 2,000 characters the middle is left out.
     """
 
     def __init__(self, message: str):
-        super().__init__(" ".join(str(message).split()))
+        line = " ".join(str(message).split())
+        if len(line) > LONGEST_MESSAGE:
+            half = LONGEST_MESSAGE // 2 - 2
+            line = f"{line[:half]} … {line[-half:]}"
+        super().__init__(line)
+
+
+def shown(value) -> str:
+    """`repr(value)` of a bounded length, for a message about a value of any size and kind."""
+    try:
+        return _repr.repr(value)
+    except ValueError:  # Python prints no integer of more than 4,300 digits
+        return "a number of thousands of digits"
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """`; did you mean "x"?` for the closest of `known`, or nothing if none is close."""
-    close = difflib.get_close_matches(str(name), list(known), n=1)
+    close = difflib.get_close_matches(name[:100], list(known), n=1) if isinstance(name, str) else []
     return f'; did you mean "{close[0]}"?' if close else ""

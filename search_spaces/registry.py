@@ -11,6 +11,7 @@ An operator is a plain module for one edge of a cell: x (N, C, H, W) -> (N, C, H
 import hashlib
 import importlib.util
 import re
+import sys
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ def register_operator(name: str, *, label: str | None = None, supernet_norm: boo
 
     Raises InputError for a name that is taken or is not letters, digits and underscores.
     """
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", str(name)):
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise InputError(f'operator name "{name}": allowed are a letter, then letters, digits and "_"')
     if kind not in KINDS:
         raise InputError(f'operator "{name}": unknown kind "{kind}"; known: {", ".join(KINDS)}')
@@ -104,15 +105,17 @@ def load_plugin(path: str | Path) -> Plugin:
     path = Path(path)
     try:
         source = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read plug-in {path}: {error.strerror}; give the path of a Python file") from None
+    except (OSError, ValueError) as error:  # ValueError: a path that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read plug-in {path}: {reason}; give the path of a Python file") from None
     digest = hashlib.sha256(source).hexdigest()
     if digest in _PLUGINS:
         return _PLUGINS[digest]
 
     before = dict(_OPERATORS)
+    module_name = f"_plugin_{digest[:16]}"
     try:
-        _run_file(path, digest)
+        _run_file(path, module_name)
         added = tuple(name for name in _OPERATORS if name not in before)
         if not added:
             raise InputError(f"plug-in {path} registers no operator; decorate a class with @register_operator")
@@ -121,6 +124,7 @@ def load_plugin(path: str | Path) -> Plugin:
     except BaseException:
         _OPERATORS.clear()
         _OPERATORS.update(before)
+        sys.modules.pop(module_name, None)
         raise
     _PLUGINS[digest] = Plugin(path, source, added)
     return _PLUGINS[digest]
@@ -132,19 +136,21 @@ def plugins_of(operators: Iterable[str]) -> tuple[Plugin, ...]:
     return tuple(plugin for plugin in _PLUGINS.values() if wanted & set(plugin.operators))
 
 
-def _run_file(path: Path, digest: str):
-    spec = importlib.util.spec_from_file_location(f"_plugin_{digest[:16]}", path)
+def _run_file(path: Path, module_name: str):
+    spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None:
         raise InputError(f"plug-in {path} is not a Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses look up the module of a class there
     try:
         spec.loader.exec_module(module)
     except InputError as error:
         raise InputError(f"plug-in {path}: {error}") from None
     except (Exception, SystemExit) as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
-        where = f"{path}, line {line}" if line else str(path)
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == spec.origin]
+        if isinstance(error, SyntaxError) and error.filename == spec.origin:
+            lines.append(error.lineno)
+        where = f"{path}, line {lines[-1]}" if lines else str(path)
         raise InputError(f"plug-in {where}: {type(error).__name__}: {error}") from None
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import yaml
 
-from search_spaces.errors import InputError, suggest
+from search_spaces.errors import InputError, shown, suggest
 from search_spaces.registry import get_operator, load_plugin, operator_names
+from search_spaces.yaml_mapping import read_mapping
 
 NAMED_SETS = {"ir": ("inverted_residual",)}
 _FOLDER = Path(__file__).parent
@@ -38,7 +39,9 @@ class SearchSpace:
 
     def __post_init__(self):
         if not isinstance(self.name, str) or not re.fullmatch(r"\w[\w.+-]*", self.name):
-            raise InputError(f"space name {self.name!r}: allowed are letters, digits and _ . + - (it names a folder)")
+            raise InputError(
+                f"space name {shown(self.name)}: allowed are letters, digits and _ . + - (it names a folder)"
+            )
         for name in self.operators:
             try:
                 get_operator(name)
@@ -52,7 +55,7 @@ class SearchSpace:
         for key in ("nodes", "edges_per_node"):
             value = getattr(self, key)
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 32:
-                raise InputError(f"space {self.name}: {key} is {value!r}; it must be a whole number from 1 to 32")
+                raise InputError(f"space {self.name}: {key} is {shown(value)}; it must be a whole number from 1 to 32")
 
     @property
     def edges(self) -> tuple[tuple[int, int], ...]:
@@ -105,12 +108,14 @@ def _load_names(text: str) -> SearchSpace:
 
 
 def _load_file(path: Path, parents: tuple[Path, ...]) -> SearchSpace:
+    content = read_mapping(path, "space", "give a YAML file or a name such as darts")
     if path.resolve() in parents:
         raise InputError(f"space {path} extends itself; remove the circle")
-    content = _read_mapping(path)
     unknown = next((key for key in content if key not in _KEYS), None)
     if unknown is not None:
-        raise InputError(f'space {path}: unknown key "{unknown}"{suggest(unknown, _KEYS)} known: {", ".join(_KEYS)}')
+        raise InputError(
+            f"space {path}: unknown key {shown(unknown)}{suggest(unknown, _KEYS)} known: {', '.join(_KEYS)}"
+        )
     lists = {key: _names(path, content, key) for key in ("operators", "remove", "plugins")}
     for plugin in lists["plugins"]:
         load_plugin(path.parent / plugin)
@@ -119,7 +124,9 @@ def _load_file(path: Path, parents: tuple[Path, ...]) -> SearchSpace:
     if "extends" in content:
         extends = content["extends"]
         if not isinstance(extends, str):
-            raise InputError(f"space {path}: extends is {extends!r}; it must be one name such as darts or a YAML file")
+            raise InputError(
+                f"space {path}: extends is {shown(extends)}; it must be one name such as darts or a YAML file"
+            )
         if extends.endswith((".yaml", ".yml")):
             base = _load_file(path.parent / extends, (*parents, path.resolve()))
         else:
@@ -139,22 +146,8 @@ def _load_file(path: Path, parents: tuple[Path, ...]) -> SearchSpace:
     return SearchSpace(content.get("name", path.stem), tuple(operators), **sizes)
 
 
-def _read_mapping(path: Path) -> dict:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"cannot read space {path}: {error.strerror}; give a YAML file or a name such as darts"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"space {path} is not valid YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"space {path} is not a YAML mapping; allowed keys: {', '.join(_KEYS)}")
-    return content
-
-
 def _names(path: Path, content: dict, key: str) -> list[str]:
     value = content.get(key, [])
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise InputError(f"space {path}: {key} is {value!r}; it must be a list of names")
+        raise InputError(f"space {path}: {key} is {shown(value)}; it must be a list of names")
     return value

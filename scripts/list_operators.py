@@ -1,0 +1,8 @@
+"""List the operators and what they cost: `python scripts/list_operators.py`."""
+
+import sys
+
+from nas.tools import list_operators
+
+if __name__ == "__main__":
+    sys.exit(list_operators())

@@ -1,0 +1,77 @@
+"""What the tests share: one thread, a registry that every test leaves as it found it, and a user's plug-in."""
+
+import sys
+from contextlib import contextmanager
+
+import pytest
+import torch
+from hypothesis import settings
+
+from search_spaces import registry
+from search_spaces.errors import InputError
+
+torch.set_num_threads(1)
+settings.register_profile("tests", deadline=None, derandomize=True, database=None)
+settings.load_profile("tests")
+
+GHOST = """
+from torch import nn
+from search_spaces import register_operator
+
+@register_operator("ghost_3x3", label="Ghost")
+class Ghost(nn.Module):
+    def __init__(self, channels, stride, affine):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride, padding=1, groups=channels, bias=False)
+        self.norm = nn.BatchNorm2d(channels, affine=affine)
+
+    def forward(self, x):
+        return self.norm(self.conv(x))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _registry_as_before():
+    operators, plugins, modules = dict(registry._OPERATORS), dict(registry._PLUGINS), set(sys.modules)
+    yield
+    for now, before in ((registry._OPERATORS, operators), (registry._PLUGINS, plugins)):
+        now.clear()
+        now.update(before)
+    for name in set(sys.modules) - modules:
+        if name.startswith("_plugin_"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def write_plugin(tmp_path):
+    """Writes a plug-in file, by default one that registers ghost_3x3, and returns its path."""
+
+    def write(source=GHOST, name="ghost.py"):
+        path = tmp_path / name
+        path.write_text(source, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def refused():
+    """`with refused("some words"):` asserts that the block raises InputError, in one line with those words."""
+
+    @contextmanager
+    def refusal(*words):
+        with pytest.raises(InputError) as caught:
+            yield caught
+        message = str(caught.value)
+        assert "\n" not in message and 10 < len(message) <= 2100
+        for word in words:
+            assert word in message
+
+    return refusal
+
+
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """Searches that draw nothing and count no full-size network: each takes longer than a tiny search itself."""
+    monkeypatch.setattr("nas.search.draw_genotype", lambda genotype, folder: None)
+    monkeypatch.setattr("nas.search.describe_network", lambda genotype: {})

@@ -1,0 +1,195 @@
+"""The training loop: the schedule, one look at the test images, and a run that goes on as if nothing had happened."""
+
+import pytest
+import torch
+
+import nas.train
+from cells.genotype import CellGenotype, Edge, Genotype, load_genotype, parse_genotype
+from cells.network import Network, describe_network
+from nas.config import RUN_CONTROL, TrainConfig
+from nas.interrupt import Stopped
+from nas.loop import cosine
+from nas.run_dir import RunDir
+from nas.train import error_percent, run_training
+from search_spaces.registry import load_plugin
+from tiny_runs import TRAIN, StopAfter, begin, differing, image_data, metrics
+
+
+def one_operator(name: str) -> Genotype:
+    cell = CellGenotype(((Edge(name, 0), Edge("skip_connect", 1)), (Edge(name, 2), Edge(name, 1))), (2, 3))
+    return Genotype(cell, cell, "tiny")
+
+
+GENOTYPE = one_operator("dil_conv_3x3")
+
+
+def trained(folder, config=TRAIN, genotype=GENOTYPE, stops=(), data=None) -> RunDir:
+    """A finished training that was stopped after so many steps, then again after so many more, and so on."""
+    run = begin(folder, config, genotype=genotype)
+    for steps in stops:
+        with pytest.raises(Stopped):
+            run_training(config, genotype, data or image_data(), RunDir(folder), resume=True, stop=StopAfter(steps))
+        assert not run.is_finished()
+    run_training(config, genotype, data or image_data(), RunDir(folder), resume=True, progress=False)
+    return run
+
+
+def settings(**changes) -> TrainConfig:
+    return TRAIN.model_copy(update=changes)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("training") / "run")
+
+
+def result(run: RunDir) -> dict:
+    return {name: value for name, value in run.result().items() if name != "seconds"}
+
+
+def assert_same(run: RunDir, other: RunDir):
+    assert differing(run, other) == []
+    assert metrics(run) == metrics(other) and result(run) == result(other)
+
+
+@pytest.mark.parametrize("stops", [(1,), (4,), (2, 3), (8,)], ids=str)
+def test_a_training_that_is_stopped_and_resumed_is_the_training_that_never_stopped(stops, uninterrupted, tmp_path):
+    assert TRAIN.drop_path > 0 and TRAIN.cutout > 0 and TRAIN.auxiliary
+    assert_same(trained(tmp_path / "run", stops=stops), uninterrupted)
+
+
+def test_a_plugin_that_draws_at_random_is_resumed_exactly_too(write_plugin, tmp_path):
+    source = """
+from torch import nn
+from search_spaces import register_operator
+
+@register_operator("dropped_pool")
+def dropped_pool(channels, stride, affine):
+    return nn.Sequential(nn.AvgPool2d(3, stride, 1), nn.Dropout(0.5))
+"""
+    load_plugin(write_plugin(source))
+    runs = [trained(tmp_path / str(stops), genotype=one_operator("dropped_pool"), stops=stops) for stops in ((), (3,))]
+    assert_same(*runs)
+
+
+def test_a_run_killed_after_its_last_checkpoint_finishes_without_training_on(uninterrupted, tmp_path):
+    run = trained(tmp_path / "run")
+    (run.path / "result.json").unlink()
+    run_training(TRAIN, GENOTYPE, image_data(), RunDir(run.path), resume=True, progress=False)
+    assert_same(run, uninterrupted)
+
+
+def test_more_epochs_go_on_from_the_last_one(tmp_path):
+    run = trained(tmp_path / "run", settings(epochs=1))
+    first = metrics(run)
+    run_training(settings(epochs=3), GENOTYPE, image_data(), run, resume=True, progress=False)
+    assert metrics(run)[:1] == first and [row["epoch"] for row in metrics(run)] == [0, 1, 2]
+    assert run.result()["epochs"] == 3
+
+
+def test_the_same_seed_gives_the_same_network(uninterrupted, tmp_path):
+    assert_same(trained(tmp_path / "again"), uninterrupted)
+
+
+def test_drop_path_rises_with_the_epoch_and_the_learning_rate_falls_to_zero(monkeypatch):
+    seen, step = set(), nas.train.training_step
+
+    def record(state, batch, config, learning_rate, drop_path_probability):
+        seen.add((learning_rate, drop_path_probability))
+        return step(state, batch, config, learning_rate, drop_path_probability)
+
+    monkeypatch.setattr(nas.train, "training_step", record)
+    run_training(settings(epochs=4, drop_path=0.2), GENOTYPE, image_data(), progress=False)
+    rates, probabilities = zip(*sorted(seen, reverse=True), strict=True)
+    assert probabilities == pytest.approx([0.0, 0.05, 0.1, 0.15])  # 0.2 * epoch / epochs
+    assert rates == pytest.approx([cosine(0.025, 0.0, epoch, 4) for epoch in range(4)])
+
+
+def test_the_test_images_are_read_once_after_the_last_epoch(monkeypatch, tmp_path):
+    run, read_after = begin(tmp_path / "run", TRAIN, genotype=GENOTYPE), []
+
+    def record(network, data):
+        read_after.append(len(run.rows("metrics")))
+        return 50.0
+
+    monkeypatch.setattr(nas.train, "error_percent", record)
+    assert run_training(TRAIN, GENOTYPE, image_data(), run, progress=False)["test_error_percent"] == 50.0
+    assert read_after == [TRAIN.epochs]
+
+
+def test_other_test_images_train_the_same_network(uninterrupted, tmp_path):
+    data = image_data()
+    data.test_images.zero_()
+    other = trained(tmp_path / "other", data=data)
+    assert differing(other, uninterrupted) == [] and metrics(other) == metrics(uninterrupted)
+
+
+def test_the_error_is_measured_in_evaluation_mode_and_leaves_the_network_in_training():
+    data, network = image_data(), Network(GENOTYPE, 2, 3, 3)
+    network.train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    first, second = error_percent(network, data), error_percent(network, data)
+    assert first == second and 0 <= first <= 100 and network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_the_saved_weights_are_enough_to_get_the_reported_error(uninterrupted):
+    saved = torch.load(uninterrupted.weights, weights_only=True)
+    genotype, data = parse_genotype(saved["genotype"]), image_data()
+    network = Network(genotype, saved["channels"], saved["layers"], len(saved["classes"]), saved["auxiliary"])
+    network.load_state_dict(saved["state_dict"])
+    assert (tuple(saved["mean"]), tuple(saved["std"]), saved["image_size"]) == (data.mean, data.std, data.image_size)
+    assert error_percent(network, data) == uninterrupted.result()["test_error_percent"]
+
+
+def test_the_result_counts_parameters_with_and_without_the_auxiliary_head(uninterrupted):
+    reported, counted = uninterrupted.result(), describe_network(GENOTYPE, 2, 3, classes=3, image_size=8)
+    assert {name: reported[name] for name in counted} == counted
+    assert reported["parameters"] < reported["parameters_with_auxiliary"] and reported["madds"] > 0
+    assert reported["test_images"] == 10 and reported["seconds"] >= 0 and reported["seed"] == 0
+
+
+def test_a_node_that_the_output_leaves_out_does_not_stop_training():
+    cell = CellGenotype(((Edge("dil_conv_3x3", 0),), (Edge("dil_conv_3x3", 1),)), (3,))
+    run_training(settings(epochs=1), Genotype(cell, cell), image_data(), progress=False)
+
+
+CHANGES = {
+    "train_images": 20,
+    "test_images": 5,
+    "flip": True,
+    "crop_padding": 0,
+    "seed": 1,
+    "channels": 3,
+    "layers": 4,
+    "epochs": 3,
+    "batch_size": 6,
+    "learning_rate": 0.01,
+    "learning_rate_min": 0.02,
+    "momentum": 0.5,
+    "weight_decay": 0.1,
+    "gradient_clip": 0.01,
+    "auxiliary": False,
+    "auxiliary_weight": 1.0,
+    "cutout": 0,
+    "drop_path": 0.0,
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_setting_has_an_effect(name, uninterrupted, tmp_path):
+    run = trained(tmp_path / "run", settings(**{name: CHANGES[name]}))
+    if name == "test_images":
+        assert run.result()["test_images"] == 5
+    else:
+        assert metrics(run) != metrics(uninterrupted)
+
+
+def test_no_setting_is_left_out_above():
+    of_the_command = {"data", "image_size", *RUN_CONTROL}  # test_cli.py
+    assert CHANGES.keys() | of_the_command == TrainConfig.model_fields.keys()
+
+
+def test_a_notebook_can_train_a_published_cell_without_a_folder(capsys):
+    result = run_training(settings(epochs=1), load_genotype("darts_v2"), image_data(), progress=False)
+    assert 0 <= result["test_error_percent"] <= 100 and capsys.readouterr() == ("", "")
