@@ -24,12 +24,15 @@ WIDEST_FOLDED = 64
 class FastSequential(nn.Sequential):
     """A Sequential that runs its layers by the patterns above, and can multiply its result by `scale` on the way.
 
-    `skip` leaves out that many layers at the front, whose result the caller has at hand.
+    `skip` leaves out that many layers at the front, whose result the caller has at hand. With `fast` off, and where
+    the patterns do not help, its layers run one by one as in any Sequential.
     """
+
+    fast = True
 
     def forward(self, x, scale: torch.Tensor | None = None, skip: int = 0):
         layers = list(self)[skip:]
-        fast = x.device.type == "cpu" and self.training
+        fast = self.fast and self.training and x.device.type == "cpu"
         owned = False  # whether x was made here and is needed by no backward pass, so that it may be overwritten
         while layers:
             layer = layers.pop(0)

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from cells.fast import accelerate
 from cells.genotype import CellGenotype, Genotype
 from cells.stacking import CellInputs, CellSpec, build_stem, edge_stride, stack_cells
 from search_spaces.complexity import count_madds, count_parameters
@@ -85,7 +86,7 @@ class Network(nn.Module):
         self.stem = build_stem(channels)
         specs = stack_cells(layers, channels, len(genotype.normal.concat), len(genotype.reduce.concat))
         self.cells = nn.ModuleList(
-            NetworkCell(genotype.reduce if spec.reduction else genotype.normal, spec) for spec in specs
+            accelerate(NetworkCell(genotype.reduce if spec.reduction else genotype.normal, spec)) for spec in specs
         )
         self.auxiliary_index = 2 * layers // 3
         head = AuxiliaryHead(specs[self.auxiliary_index].output_channels, classes) if auxiliary else None

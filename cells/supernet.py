@@ -7,8 +7,12 @@ parameters gives the same tensor on every edge that leaves a node, so it runs on
 DARTS' convolutions begin. How an operator's layers run on a CPU is in cells/fast.py.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from cells.fast import FastSequential, accelerate, weighted_sum
 from cells.stacking import CellInputs, CellSpec, build_stem, edge_stride, stack_cells
@@ -99,11 +103,15 @@ class Supernet(nn.Module):
 
     All normal cells share one table of alphas, all reduction cells the other; each is (edges, operators), in the
     order of `space.edges` and `space.operators`, and starts at 1e-3 times standard normal noise (reference code).
+
+    With `recompute`, a backward pass computes each cell's tensors again instead of having stored them: the same bits
+    for a fraction of the memory and about a forward pass more time.
     """
 
-    def __init__(self, space: SearchSpace, channels: int, layers: int, classes: int):
+    def __init__(self, space: SearchSpace, channels: int, layers: int, classes: int, recompute: bool = False):
         super().__init__()
         self.space = space
+        self.recompute = recompute
         self.stem = build_stem(channels)
         specs = stack_cells(layers, channels, space.nodes, space.nodes)
         self.cells = nn.ModuleList(SearchCell(space, spec) for spec in specs)
@@ -131,5 +139,29 @@ class Supernet(nn.Module):
         ]
         input0 = input1 = self.stem(images)
         for cell in self.cells:
-            input0, input1 = input1, cell(input0, input1, tables[cell.reduction])
+            arguments = (input0, input1, tables[cell.reduction])
+            if self.recompute and torch.is_grad_enabled():
+                output = checkpoint(
+                    cell,
+                    *arguments,
+                    use_reentrant=False,
+                    context_fn=lambda cell=cell: (nullcontext(), frozen_statistics(cell)),
+                )
+            else:
+                output = cell(*arguments)
+            input0, input1 = input1, output
         return self.classifier(input1.mean(dim=(2, 3)))
+
+
+@contextmanager
+def frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """Inside, BatchNorm's running statistics are copies that are thrown away; a pass is otherwise the same."""
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    kept = [dict(layer._buffers) for layer in layers]
+    for layer in layers:
+        layer._buffers.update({name: buffer.clone() for name, buffer in layer._buffers.items() if buffer is not None})
+    try:
+        yield
+    finally:
+        for layer, buffers in zip(layers, kept, strict=True):
+            layer._buffers.update(buffers)

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cells.supernet import Supernet
+from cells.supernet import Supernet, frozen_statistics
 from nas.batches import Batch
 
 
@@ -79,19 +79,6 @@ def second_order_gradients(
     scale = unrolling.learning_rate / (2 * r)
     total = [d - scale * (plus - minus) for d, plus, minus in zip(direct, *sides, strict=True)]
     return AlphaGradients(total, loss.detach(), logits.detach())
-
-
-@contextmanager
-def frozen_statistics(model: nn.Module) -> Iterator[None]:
-    """Inside, BatchNorm normalises by the batch and leaves its running statistics as they are."""
-    tracking = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    for layer in tracking:
-        layer.track_running_stats = False
-    try:
-        yield
-    finally:
-        for layer in tracking:
-            layer.track_running_stats = True
 
 
 @contextmanager

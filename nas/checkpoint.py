@@ -1,4 +1,7 @@
-"""Files that are whole or not there: written beside their place, synced, then renamed over it."""
+"""Files that are whole or not there: written beside their place, synced, then renamed over it.
+
+torch is imported where it is needed: a run folder can be looked at without it.
+"""
 
 import io
 import os
@@ -6,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from search_spaces.errors import InputError
 
@@ -33,13 +34,17 @@ def append_line(path: Path, line: str):
 
 def save_checkpoint(path: Path, state: dict[str, Any]):
     """Saves tensors, numbers, strings and containers of them; the file before stays until this one is whole."""
+    import torch
+
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(path, buffer.getvalue())
 
 
-def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+def load_checkpoint(path: Path, device="cpu") -> dict[str, Any]:
     """What `save_checkpoint` saved. No code in the file is run. Raises InputError if it is damaged."""
+    import torch
+
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except OSError as error:

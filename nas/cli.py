@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -49,18 +50,19 @@ def run_command(command: Callable[[Sequence[str] | None], int | None], argv: Seq
         return _fail(str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again as it ends
-        return _fail("standard output was closed; go on with --resume")
+        return _fail("standard output was closed before the end")
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         return _fail(f"cannot read or write{where}: {error.strerror or error}; what was saved before is intact")
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        return _fail("out of memory; give a smaller --batch-size or --channels (--dry-run says what a run needs)")
     except Stopped as stopped:
         return stopped.status
     except KeyboardInterrupt:
         return _fail("interrupted", status=130)
+    except Exception as error:
+        reason = _out_of_memory(error) or _failing_plugin(error)
+        if not reason:
+            raise
+        return _fail(reason)
 
 
 def _fail(message: str, status: int = 2) -> int:
@@ -68,9 +70,23 @@ def _fail(message: str, status: int = 2) -> int:
     return status
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def _out_of_memory(error: Exception) -> str:
     words = ("out of memory", "can't allocate memory", "not enough memory")  # CUDA, MPS and CPU
-    return isinstance(error, MemoryError) or any(said in str(error) for said in words)
+    if not isinstance(error, MemoryError) and not any(said in str(error) for said in words):
+        return ""
+    return "out of memory; give a smaller --batch-size or --channels (--dry-run says what a run needs)"
+
+
+def _failing_plugin(error: Exception) -> str:
+    """What a plug-in did wrong where its check does not look, such as at a run's number of channels."""
+    from search_spaces.registry import operator_names, plugins_of
+
+    plugins = {os.path.abspath(plugin.path): plugin.path for plugin in plugins_of(operator_names())}
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename in plugins:
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            return f"plug-in {plugins[frame.filename]}, line {frame.lineno}: {said}"
+    return ""
 
 
 class Parser(argparse.ArgumentParser):
@@ -202,26 +218,30 @@ class Run:
             if not set(added) & set(operators):
                 self.say(f"note: {user} uses nothing of plug-in {path}, which registers {', '.join(added)}")
 
-    def plan(self, estimate: Callable, subject, least_images: int) -> bool:
-        """Says what the run will take if that is hours, or if it is a dry run: then returns False.
+    def plan(self, estimate: Callable, subject, least_images: int):
+        """The images to run on, or None for a dry run; says what the run will take if it is that, or takes hours.
 
-        Raises InputError if the data have too few images for the settings.
+        Raises InputError if the device is not here or the data have too few images for the settings.
         """
         import torch
 
-        from nas.data import summarize_data
+        from nas.data import load_data, summarize_data
+        from nas.device import resolve_device
         from nas.loop import readable_time
 
+        resolve_device(self.config.device)
         if self.config.threads is not None:
             torch.set_num_threads(self.config.threads)
-        data = summarize_data(self.config.data, self.config.image_size)
+        source = self.config.data, self.config.image_size
+        summary = summarize_data(*source)
         for name, least in (("train_images", least_images), ("test_images", 1)):
-            has, asked = getattr(data, name), getattr(self.config, name, None)
+            has, asked = getattr(summary, name), getattr(self.config, name, None)
             if has < least:
                 raise InputError(f"{self.config.data} has {has} {name}; at least {least} are needed")
             if asked is not None and not least <= asked <= has:
                 raise InputError(f"{name} is {asked}; {self.config.data} has {has}, give {least} to that")
-        expected = estimate(self.config, subject, data)
+        data = None if self.control["dry_run"] else load_data(*source)
+        expected = estimate(self.config, subject, summary)
         amount = f"{readable_time(expected.seconds)} and {expected.memory_bytes / 1e9:.1f} GB of memory"
         if self.control["dry_run"]:
             print(config_to_yaml(self.config), end="")
@@ -229,7 +249,7 @@ class Run:
             self.say(f"estimate: {amount}, {expected.disk_bytes / 1e6:.0f} MB on disk")
         elif expected.seconds > LONG_RUN_SECONDS:
             self.say(f"this run will take about {amount} here; --preset quick takes minutes")
-        return not self.control["dry_run"]
+        return data
 
     def begin(self, data, operators: Sequence[str], space=None, genotype: Genotype | None = None) -> bool:
         """Makes the folder ready; returns whether there is a checkpoint to go on from."""
@@ -279,7 +299,6 @@ def _search(argv: Sequence[str] | None) -> int:
         asked.say(f"{run.path} is finished; its genotype is {run.genotype}")
         return 0
 
-    from nas.data import load_data
     from nas.estimate import estimate_search
     from nas.search import run_search
     from search_spaces.space import load_space
@@ -289,9 +308,9 @@ def _search(argv: Sequence[str] | None) -> int:
     if asked.is_taken_up and asked.names("space") and replace(load_space(config.space), name=space.name) != space:
         raise InputError(f"space {config.space} is not what it was when {run.path} was begun: {run.space}")
     asked.mention_unused_plugins(space.operators, f"space {space.name}")
-    if not asked.plan(estimate_search, space, least_images=4):  # two for the weights, two for the alphas
+    data = asked.plan(estimate_search, space, least_images=4)  # two for the weights, two for the alphas
+    if data is None:
         return 0
-    data = load_data(config.data, config.image_size)
     resume = asked.begin(data, space.operators, space=space)
     genotype = asked.carry_out(lambda stop: run_search(config, space, data, run, resume=resume, stop=stop))
 
@@ -357,7 +376,6 @@ def _train(argv: Sequence[str] | None) -> int:
         return 0
 
     from cells.network import check_operators
-    from nas.data import load_data
     from nas.estimate import estimate_training
     from nas.train import run_training
 
@@ -367,9 +385,9 @@ def _train(argv: Sequence[str] | None) -> int:
         raise InputError(f"{argument} is not the genotype {run.path} was begun with: {run.genotype}")
     check_operators(genotype)
     asked.mention_unused_plugins(genotype.operators, "the genotype")
-    if not asked.plan(estimate_training, genotype, least_images=2):
+    data = asked.plan(estimate_training, genotype, least_images=2)
+    if data is None:
         return 0
-    data = load_data(config.data, config.image_size)
     resume = asked.begin(data, genotype.operators, genotype=genotype)
     result = asked.carry_out(lambda stop: run_training(config, genotype, data, run, resume=resume, stop=stop))
 

@@ -60,10 +60,12 @@ _PLUGINS: dict[str, Plugin] = {}
 def register_operator(name: str, *, label: str | None = None, supernet_norm: bool = False, kind: str = "block"):
     """A decorator that registers a module class (or any callable) taking (channels, stride, affine).
 
-    Raises InputError for a name that is taken or is not letters, digits and underscores.
+    Raises InputError for a name that is taken, or reserved, or is not letters, digits and underscores.
     """
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise InputError(f'operator name "{name}": allowed are a letter, then letters, digits and "_"')
+    if hasattr(nn.ModuleDict(), name):  # the supernet keeps its operators in one
+        raise InputError(f'operator name "{name}" means something to PyTorch\'s modules; give yours another name')
     if kind not in KINDS:
         raise InputError(f'operator "{name}": unknown kind "{kind}"; known: {", ".join(KINDS)}')
     if name in _OPERATORS:

@@ -49,15 +49,17 @@ def _candidate(name, channels, stride):
     return nn.Sequential(module, nn.BatchNorm2d(channels, affine=False)) if operator.supernet_norm else module
 
 
-def supernet_and_plain_twin(space, channels=4, layers=3, classes=3, alpha_scale=1.0):
-    """A float64 Supernet with alphas of that spread, and a PlainSupernet with the same weights and alphas."""
+def supernet_and_plain_twin(space, channels=4, layers=3, classes=3):
+    """A float64 Supernet with alphas that differ, and a PlainSupernet with the same weights and alphas."""
     torch.manual_seed(0)
     supernet = Supernet(space, channels, layers, classes).double()
     plain = PlainSupernet(space, channels, layers, classes).double()
     with torch.no_grad():
         for alphas in supernet.alphas():
-            alphas.copy_(alpha_scale * torch.randn(alphas.shape))
-        for mine, theirs in zip([*weights_of(plain).values(), *plain.tables], [*supernet.weights(), *supernet.alphas()], strict=True):
+            alphas.copy_(torch.randn(alphas.shape))
+        for mine, theirs in zip(
+            [*weights_of(plain).values(), *plain.tables], [*supernet.weights(), *supernet.alphas()], strict=True
+        ):
             assert mine.shape == theirs.shape
             mine.copy_(theirs)
     return supernet, plain

@@ -129,7 +129,7 @@ def test_the_error_of_the_finite_difference_falls_with_the_square_of_its_radius(
 
 
 class Figure2(nn.Module):
-    """L_val = a w - 2a + 1 and L_train = w^2 - 2aw + a^2 (DARTS, figure 2), as a supernet with one alpha and one weight.
+    """L_val = aw - 2a + 1 and L_train = w^2 - 2aw + a^2 (DARTS, figure 2) as a supernet of one alpha and one weight.
 
     The "images" say which loss is wanted. Logits (-L, 0) with the "labels" (1, -1) have the cross entropy L.
     """
@@ -185,24 +185,13 @@ def test_in_figure_2_second_order_finds_the_minimum_and_first_order_does_not(ord
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_a_validation_gradient_of_zero_leaves_the_second_term_zero(dtype):
-    model = Figure2(a=0.0, w=3.0, dtype=dtype)  # dL_val/dw = a = 0
+@pytest.mark.parametrize("a", [0.0, 1e-30])
+def test_a_validation_gradient_of_zero_leaves_the_second_term_zero(a, dtype):
+    model = Figure2(a, w=3.0, dtype=dtype)  # dL_val/dw = a
     train, validation = ((which, labels.to(dtype)) for which, labels in (Figure2.TRAIN, Figure2.VALIDATION))
     result = second_order_gradients(model, train, validation, Unrolling(0.25, 0.9, 1e-3, [torch.ones(1, dtype=dtype)]))
     stepped = 3.0 - 0.25 * (0.9 + 6.0 + 3e-3)
     torch.testing.assert_close(result.gradients[0], torch.tensor([stepped - 2], dtype=dtype))
-
-
-def test_a_vanishing_validation_gradient_gives_finite_gradients(twins):
-    supernet, _ = twins
-    state = {name: value.clone() for name, value in supernet.state_dict().items()}
-    with torch.no_grad():
-        supernet.weights()[-2].zero_()  # a classifier that reads nothing: no gradient reaches the cells
-    try:
-        result = second_order_gradients(supernet, TRAIN, VALIDATION, unrolling_of(supernet.weights(), learning_rate=0.0))
-        assert all(gradient.isfinite().all() for gradient in result.gradients)
-    finally:
-        supernet.load_state_dict(state)
 
 
 def test_a_step_of_length_zero_is_first_order(twins):
@@ -291,12 +280,11 @@ def test_momentum_buffers_are_read_only(trained):
     assert all(torch.equal(buffer, copy) for buffer, copy in zip(unrolling.buffers, before, strict=True))
 
 
-def test_a_layer_that_keeps_no_statistics_still_keeps_none(trained):
+def test_a_layer_that_keeps_no_statistics_still_keeps_none(trained, monkeypatch):
     layer = next(module for module in trained.modules() if isinstance(module, nn.BatchNorm2d))
-    layer.track_running_stats = False
+    monkeypatch.setattr(layer, "track_running_stats", False)
     gradients_of_order(1, trained)
     assert layer.track_running_stats is False
-    layer.track_running_stats = True
 
 
 @pytest.mark.parametrize("order", [1, 2])

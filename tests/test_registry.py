@@ -81,6 +81,12 @@ def test_a_name_that_is_no_word_is_refused(refused, name):
         register_operator(name)
 
 
+@pytest.mark.parametrize("name", ["half", "keys", "type", "training"])
+def test_a_name_that_a_module_cannot_hold_is_refused(refused, name):
+    with refused(f'operator name "{name}"', "another name"):
+        register_operator(name)
+
+
 def test_an_unknown_kind_and_a_taken_name_are_refused(refused):
     with refused('unknown kind "pool"', "pooling"):
         register_operator("mine", kind="pool")

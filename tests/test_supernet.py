@@ -1,6 +1,7 @@
 """The supernet: the formula of the paper, whatever is computed to get there."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -42,8 +43,8 @@ def logits(operators, alphas, nodes=2, layers=3):
     "image_size, memory_format", [(8, torch.channels_last), (9, torch.channels_last), (14, torch.contiguous_format)]
 )
 @pytest.mark.parametrize("name", ["darts", "darts+ir+sandglass", "darts+bottleneck_depthwise2+conv_7x1_1x7"])
-def test_the_supernet_is_the_formula_in_its_logits_and_all_its_gradients(name, image_size, memory_format):
-    supernet, plain = supernet_and_plain_twin(load_space(name))
+def test_the_supernet_is_the_formula_in_logits_gradients_and_statistics(name, image_size, memory_format):
+    supernet, plain = supernet_and_plain_twin(replace(load_space(name), nodes=2))
     supernet.to(memory_format=memory_format)
     images, labels = torch.randn(2, 3, image_size, image_size).double(), torch.tensor([0, 2])
     ours, theirs = supernet(images.contiguous(memory_format=memory_format)), plain(images)
@@ -56,6 +57,7 @@ def test_the_supernet_is_the_formula_in_its_logits_and_all_its_gradients(name, i
     )
     for our, their in zip(our_gradients, their_gradients, strict=True):
         torch.testing.assert_close(our, their, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(supernet.eval()(images), plain.eval()(images), rtol=1e-8, atol=1e-9)
 
 
 def test_alphas_and_weights_are_disjoint_and_together_all_parameters():

@@ -1,0 +1,257 @@
+"""How fast the search and the retraining are beside DARTS as it is written, on this machine.
+
+    python scripts/benchmark_search.py [--device cpu] [--order 1|2] [--batch-size 64] [--space darts] …
+
+The textbook version (scripts/textbook.py) and this package's take the same bilevel steps in turn, A B A B, in one
+process; peak memory comes from fresh processes; both versions' gradients are compared in the same run. The last line
+is one JSON object with the ratios.
+"""
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+from textbook import TextbookSupernet, textbook_alpha_gradients, textbook_step
+
+from cells.fast import FastSequential
+from cells.genotype import load_genotype
+from cells.supernet import Supernet, build_candidate
+from nas.architect import Unrolling, first_order_gradients, second_order_gradients
+from nas.config import SearchConfig, TrainConfig
+from nas.device import resolve_device
+from nas.search import SearchState, bilevel_step
+from nas.train import TrainState, training_step
+from search_spaces.registry import get_operator
+from search_spaces.space import load_space
+
+CLASSES = 10
+
+
+def main(argv=None) -> int:
+    arguments = parse(argv)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    if arguments.measure_memory:
+        steppers = {name: make_stepper(name, arguments, 2) for name in [arguments.measure_memory]}
+        for _ in range(2):
+            steppers[arguments.measure_memory]()
+        print(peak_bytes(resolve_device(arguments.device)))
+        return 0
+
+    device = resolve_device(arguments.device)
+    print(f"{describe_machine(device)}, {arguments.space}, batch {arguments.batch_size}, {arguments.layers} cells,")
+    print(f"{arguments.channels} channels, {arguments.image_size}x{arguments.image_size} pixels\n")
+    result = {"device": describe_machine(device), "space": arguments.space, "batch_size": arguments.batch_size}
+    result["parity_max_error"] = parity_error(arguments.space)
+    print(f"largest difference between the two in float64, relative: {result['parity_max_error']:.1e}\n")
+
+    orders = [arguments.order] if arguments.order else [1, 2]
+    for order in orders:
+        names = ["textbook", "ours"] + (["saving"] if order == 2 else [])
+        medians = time_in_turn({name: make_stepper(name, arguments, order) for name in names}, arguments.rounds, device)
+        result[f"speedup_order{order}"] = medians["textbook"] / medians["ours"]
+        result[f"seconds_order{order}"] = medians
+        if order == 2:
+            result["speedup_order2_saving"] = medians["textbook"] / medians["saving"]
+    peaks = {name: fresh_process_peak(name, argv) for name in ("textbook", "ours", "saving")}
+    for name, peak in peaks.items():
+        print(f"peak memory, second order  {name:<10} {peak / 1e9:6.2f} GB")
+    result["peak_memory_bytes"] = peaks
+    result["peak_memory_ratio"] = peaks["saving"] / peaks["textbook"]
+
+    retraining = {name: make_retrainer(name, arguments) for name in ("plain", "ours")}
+    medians = time_in_turn(retraining, arguments.rounds + 2, device)
+    result["retrain_speedup"] = medians["plain"] / medians["ours"]
+    print_operator_table(arguments, device)
+    print(json.dumps(rounded(result)))
+    return 0
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--order", type=int, choices=(1, 2), help="measure one order only")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--space", default="darts")
+    parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--image-size", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3, help="measured steps of each version")
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--measure-memory", choices=("textbook", "ours", "saving"), help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def make_stepper(name: str, arguments, order: int):
+    """A function that takes one bilevel step of the named version, on the same images and weights for all."""
+    torch.manual_seed(0)
+    device = resolve_device(arguments.device)
+    space = load_space(arguments.space)
+    config = SearchConfig(
+        space=arguments.space,
+        order=order,
+        channels=arguments.channels,
+        layers=arguments.layers,
+        device=arguments.device,
+    )
+    images = torch.randn(2, arguments.batch_size, 3, arguments.image_size, arguments.image_size)
+    labels = torch.randint(CLASSES, (2, arguments.batch_size), device=device)
+    if name == "textbook":
+        model = TextbookSupernet(space, config.channels, config.layers, CLASSES).to(device)
+        batches = [(x.to(device), y) for x, y in zip(images, labels, strict=True)]
+        weights = torch.optim.SGD(model.weights(), config.learning_rate, 0.9, weight_decay=config.weight_decay)
+        alphas = torch.optim.Adam(model.alphas(), config.alpha_learning_rate, (0.5, 0.999), weight_decay=1e-3)
+        return lambda: textbook_step(model, weights, alphas, *batches, order, config)
+    state = SearchState(config, space, CLASSES, device)
+    state.supernet.recompute = name == "saving"
+    batches = [
+        (x.to(device).contiguous(memory_format=torch.channels_last), y) for x, y in zip(images, labels, strict=True)
+    ]
+    return lambda: bilevel_step(state, *batches, config, config.learning_rate)
+
+
+def make_retrainer(name: str, arguments):
+    """A function that takes one retraining step of DARTS_V2 at the paper's width, a fifth of its depth."""
+    torch.manual_seed(0)
+    device = resolve_device(arguments.device)
+    config = TrainConfig(layers=5, device=arguments.device)
+    state = TrainState(config, load_genotype("darts_v2"), CLASSES, device)
+    images = torch.randn(config.batch_size, 3, arguments.image_size, arguments.image_size, device=device)
+    if name == "plain":
+        state.network.to(memory_format=torch.contiguous_format)
+        for module in state.network.modules():
+            if isinstance(module, FastSequential):
+                module.fast = False
+    else:
+        images = images.contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(CLASSES, (config.batch_size,), device=device)
+    return lambda: training_step(state, (images, labels), config, config.learning_rate, 0.1)
+
+
+def time_in_turn(steppers: dict, rounds: int, device) -> dict[str, float]:
+    """Median seconds of each stepper, run in turn after one step each to warm up; prints them with their spread."""
+    seconds = {name: [] for name in steppers}
+    for _ in range(1 + rounds):
+        for name, step in steppers.items():
+            start = time.perf_counter()
+            step()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(times[1:]) for name, times in seconds.items()}
+    slowest = next(iter(medians))
+    for name, times in seconds.items():
+        ratio = medians[slowest] / medians[name]
+        spread = f"{min(times[1:]):.3f} to {max(times[1:]):.3f}"
+        print(f"{name:<10} {medians[name]:8.3f} s a step ({spread})  {ratio:5.2f} times {slowest}", flush=True)
+    print()
+    return medians
+
+
+def fresh_process_peak(name: str, argv) -> int:
+    """Peak memory in bytes of two second-order steps of the named version in a process of their own."""
+    command = [sys.executable, __file__, *(sys.argv[1:] if argv is None else argv), "--measure-memory", name]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def peak_bytes(device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def parity_error(space_name: str) -> float:
+    """Largest relative difference of logits and gradients, on a small supernet in float64."""
+    torch.manual_seed(0)
+    space = load_space(space_name)
+    ours = Supernet(space, 4, 4, CLASSES).double()
+    textbook = TextbookSupernet(space, 4, 4, CLASSES).double()
+    textbook.copy_from(ours)
+    batches = [(torch.randn(6, 3, 16, 16).double(), torch.randint(CLASSES, (6,))) for _ in range(2)]
+    pairs = []
+    for images, labels in batches:
+        logits = [model(images) for model in (ours, textbook)]
+        gradients = [
+            torch.autograd.grad(F.cross_entropy(x, labels), [*model.weights(), *model.alphas()])
+            for x, model in zip(logits, (ours, textbook), strict=True)
+        ]
+        pairs += [tuple(logits), *zip(*gradients, strict=True)]
+    pairs += zip(
+        first_order_gradients(ours, batches[1]).gradients,
+        textbook_alpha_gradients(textbook, *batches, 1, 0.025, 0.9, 3e-4),
+        strict=True,
+    )
+    pairs += zip(
+        second_order_gradients(ours, *batches, Unrolling(0.025, 0.9, 3e-4, None)).gradients,
+        textbook_alpha_gradients(textbook, *batches, 2, 0.025, 0.9, 3e-4),
+        strict=True,
+    )
+    return max(((a - b).abs().max() / b.abs().max().clamp_min(1e-12)).item() for a, b in pairs)
+
+
+def print_operator_table(arguments, device):
+    """Milliseconds and saved megabytes of one normal edge at the first cells' size, forward and backward."""
+    size, channels, batch = arguments.image_size, arguments.channels, arguments.batch_size
+    print(f"one edge, {channels} channels, {size}x{size}, batch {batch}, forward and backward:")
+    print("  operator                textbook ms    MB     ours ms    MB")
+    for name in load_space(arguments.space).operators:
+        if name == "none":
+            continue
+        row = f"  {name:<22}"
+        for ours in (False, True):
+            operator = get_operator(name)
+            module = build_candidate(name, channels, 1) if ours else operator.build(channels, 1, False)
+            x = torch.randn(batch, channels, size, size, device=device)
+            if ours:
+                x = x.contiguous(memory_format=torch.channels_last)
+            row += " {:10.2f} {:7.1f}".format(*edge_cost(module.to(device), x.requires_grad_(), device))
+        print(row, flush=True)
+    print()
+
+
+def edge_cost(module, x, device) -> tuple[float, float]:
+    """(milliseconds of forward and backward, megabytes saved between them beyond the input)."""
+    saved: dict[int, int] = {}
+
+    def pack(tensor):
+        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    times = []
+    for turn in range(6):
+        start = time.perf_counter()
+        if turn == 0:
+            with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+                y = module(x)
+        else:
+            y = module(x)
+        torch.autograd.grad(y, [x, *module.parameters()], torch.ones_like(y))
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    saved.pop(x.untyped_storage().data_ptr(), None)
+    return 1e3 * statistics.median(times[1:]), sum(saved.values()) / 1e6
+
+
+def describe_machine(device) -> str:
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, PyTorch {torch.__version__}"
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
+
+
+def rounded(value):
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Files are whole or not there, also when the disk is full, and a checkpoint cannot run code."""
+
+import os
+import pickle
+
+import pytest
+import torch
+
+from nas import checkpoint
+from nas.checkpoint import append_line, load_checkpoint, save_checkpoint, write_atomically
+
+
+def full_disk(*_):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.fixture(params=["open", "fsync", "replace"])
+def broken_disk(request, monkeypatch):
+    """The disk is full, or the folder is not writable, at one of the three steps of writing a file."""
+    if request.param == "open":
+        monkeypatch.setattr(checkpoint, "open", full_disk, raising=False)
+    else:
+        monkeypatch.setattr(os, request.param, full_disk)
+
+
+def test_a_file_that_cannot_be_written_stays_as_it_was_and_leaves_nothing_beside_it(tmp_path, broken_disk):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(OSError) as caught:
+        write_atomically(path, "new")
+    assert caught.value.filename == str(path)  # the error of a full disk names no file by itself
+    assert path.read_text() == "old" and [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_a_file_is_written_into_folders_that_are_made_for_it(tmp_path):
+    write_atomically(tmp_path / "a" / "b" / "c.txt", "ünïcode")
+    assert (tmp_path / "a" / "b" / "c.txt").read_text(encoding="utf-8") == "ünïcode"
+
+
+def test_lines_are_appended_and_a_full_disk_names_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "log.txt"
+    append_line(path, "one")
+    append_line(path, "two")
+    assert path.read_bytes() == b"one\ntwo\n"
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError) as caught:
+        append_line(path, "three")
+    assert caught.value.filename == str(path)
+
+
+def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
+    state = {"weights": torch.randn(3, 4), "nested": {"step": 3, "name": "x"}, "sums": torch.zeros(2).double()}
+    save_checkpoint(tmp_path / "checkpoint.pt", state)
+    loaded = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert torch.equal(loaded["weights"], state["weights"]) and torch.equal(loaded["sums"], state["sums"])
+    assert loaded["nested"] == state["nested"] and loaded["sums"].dtype == torch.float64
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 half a zip file"])
+def test_a_damaged_checkpoint_is_one_line(content, tmp_path, refused):
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(content)
+    with refused("checkpoint.pt", "damaged", "--force"):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_that_was_cut_short_is_one_line(tmp_path, refused):
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {"weights": torch.randn(1000)})
+    path.write_bytes(path.read_bytes()[:2000])
+    with refused("damaged"):
+        load_checkpoint(path)
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.system, ("touch exploded",)
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path, monkeypatch, refused):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"bomb": Bomb()}, "checkpoint.pt")
+    with refused("not a checkpoint"):
+        load_checkpoint("checkpoint.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Bomb(), protocol=2))
+    with refused("not a checkpoint"):
+        load_checkpoint("plain.pt")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_checkpoint_that_is_not_there_is_one_line(tmp_path, refused):
+    with refused("cannot read checkpoint", "No such file"):
+        load_checkpoint(tmp_path / "missing.pt")

@@ -1,0 +1,174 @@
+"""A run folder: when a run exists and is finished, what is never overwritten, and rows that survive a crash."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from tiny_runs import SEARCH, SPACE, TRAIN, begin
+
+from nas import run_dir
+from nas.run_dir import RunDir, finished_searches
+from search_spaces.registry import Plugin, load_plugin
+from search_spaces.space import load_space
+
+
+def files(folder) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def test_a_run_exists_once_its_settings_are_written_and_is_finished_with_its_result(tmp_path, refused):
+    run = RunDir(tmp_path / "run")
+    assert not run.exists() and not run.path.exists()
+    run = begin(tmp_path / "run", SEARCH, space=SPACE)
+    assert run.exists() and run.is_search() and not run.is_finished()
+    with refused("is not a finished run", "--resume"):
+        run.result()
+    run.finish({"seconds": 1.5})
+    assert run.is_finished() and run.result() == {"seconds": 1.5}
+    assert not begin(tmp_path / "training", TRAIN).is_search()
+
+
+def test_a_new_or_an_empty_folder_may_be_used(tmp_path):
+    (tmp_path / ".hidden").write_text("")
+    RunDir(tmp_path / "new").refuse_to_overwrite()
+    RunDir(tmp_path).refuse_to_overwrite()
+    assert begin(tmp_path, TRAIN).exists()
+
+
+def test_runs_are_not_overwritten_unasked(tmp_path, refused):
+    run = begin(tmp_path / "run", TRAIN)
+    with refused("holds an unfinished run", "--resume", "--force"):
+        run.refuse_to_overwrite()
+    run.finish({})
+    with refused("holds a finished run", "--force"):
+        run.refuse_to_overwrite()
+
+
+@pytest.mark.parametrize(
+    "names", [["notes.txt"], ["genotype.json"], ["config.yaml", "weights.pt"], ["plugins/mine.py"]]
+)
+def test_a_folder_that_is_not_a_runs_is_never_touched(names, tmp_path, refused):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("precious")
+    before = files(tmp_path)
+    with refused("is not empty and not a run folder"):
+        RunDir(tmp_path).refuse_to_overwrite()
+    with refused("is not empty and not a run folder"):  # as with --force
+        begin(tmp_path, TRAIN)
+    assert files(tmp_path) == before
+
+
+def test_a_file_is_no_run_folder(tmp_path, refused):
+    (tmp_path / "file").write_text("")
+    with refused("is a file", "--run-dir"):
+        RunDir(tmp_path / "file").refuse_to_overwrite()
+
+
+@pytest.mark.parametrize("failing", range(4))  # a search begins with three files; the fourth is of one that replaces it
+def test_what_a_run_that_could_not_begin_has_left_is_no_obstacle(failing, tmp_path, monkeypatch):
+    written = []
+
+    def disk_with_room(path, content):
+        if len(written) == failing:
+            raise OSError(28, "No space left on device")
+        written.append(path)
+        write(path, content)
+
+    write = run_dir.write_atomically
+    with monkeypatch.context() as patch, pytest.raises(OSError):
+        patch.setattr(run_dir, "write_atomically", disk_with_room)
+        while True:
+            begin(tmp_path / "run", SEARCH, space=SPACE)
+    run = RunDir(tmp_path / "run")
+    if not run.exists():
+        run.refuse_to_overwrite()
+    assert begin(run.path, SEARCH, space=SPACE).exists()
+
+
+def test_a_run_begun_anew_has_nothing_of_the_one_before_but_what_others_put_there(tmp_path):
+    run = begin(tmp_path / "run", SEARCH, space=SPACE)
+    run.append("metrics", {"epoch": 0})
+    run.log("a line")
+    run.save_weights({})
+    run.finish({})
+    for name in ("notes.txt", "plugins/old.py", "diagrams/normal.svg", ".metrics.jsonl.123.tmp"):
+        (run.path / name).parent.mkdir(exist_ok=True)
+        (run.path / name).write_text("")
+    begin(run.path, TRAIN)
+    assert sorted(files(run.path)) == ["config.yaml", "environment.json", "notes.txt"]
+    assert not run.is_finished()
+
+
+def test_plugins_are_copied_and_found_again(write_plugin, tmp_path):
+    plugin = load_plugin(write_plugin())
+    run = begin(tmp_path / "run", SEARCH, space=load_space("darts+ghost_3x3"), plugins=(plugin,))
+    assert [path.name for path in run.plugins] == ["ghost.py"]
+    assert run.plugins[0].read_bytes() == plugin.source
+    assert load_space(run.space) == load_space("darts+ghost_3x3")
+
+
+def test_two_plugins_of_one_name_are_told_apart(tmp_path):
+    plugins = [Plugin(Path(folder, "block.py"), folder.encode(), ()) for folder in ("a", "b")]
+    run = begin(tmp_path / "run", TRAIN, plugins=plugins)
+    assert {path.read_bytes() for path in run.plugins} == {b"a", b"b"}
+
+
+def test_rows_are_read_back_and_a_line_that_a_crash_cut_short_is_not(tmp_path):
+    run = begin(tmp_path / "run", TRAIN)
+    assert run.rows("metrics") == []
+    run.append("metrics", {"epoch": 0, "loss": 0.1})
+    run.append("metrics", {"epoch": 1, "loss": 1e-300})
+    with open(run.path / "metrics.jsonl", "a") as file:
+        file.write('{"epoch": 2, "lo')
+    assert run.rows("metrics") == [{"epoch": 0, "loss": 0.1}, {"epoch": 1, "loss": 1e-300}]
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+def test_rows_that_will_be_written_again_are_forgotten_with_the_line_cut_short(epoch, tmp_path):
+    run = begin(tmp_path / "run", TRAIN)
+    for number in range(epoch + 1):
+        run.append("metrics", {"epoch": number})
+    with open(run.path / "metrics.jsonl", "a") as file:
+        file.write('{"epoch": ')
+    run.forget_rows_from(epoch)
+    run.append("metrics", {"epoch": epoch, "again": True})
+    lines = (run.path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(epoch + 1))
+    assert not (run.path / "alphas.jsonl").exists()
+
+
+def test_an_extended_run_is_unfinished(tmp_path):
+    run = begin(tmp_path / "run", TRAIN)
+    run.finish({})
+    run.extend("epochs: 700\n")
+    assert not run.is_finished() and run.config.read_text() == "epochs: 700\n"
+
+
+def test_other_images_than_a_run_was_begun_with_are_refused(tmp_path, refused):
+    run = begin(tmp_path / "run", TRAIN)
+    run.check_data("fingerprint")
+    with refused("was begun with other images", "--force"):
+        run.check_data("another")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "3"])
+def test_a_damaged_file_of_a_run_is_one_line(content, tmp_path, refused):
+    run = begin(tmp_path / "run", TRAIN)
+    for name, read in (("result.json", run.result), ("environment.json", lambda: run.check_data(""))):
+        (run.path / name).write_text(content)
+        with refused(name, "damaged"):
+            read()
+
+
+def test_finished_searches_are_found_in_any_folder_the_newest_last(tmp_path):
+    for age, name in enumerate(["table9/darts/seed1", "search/darts/seed0", "mine"]):
+        run = begin(tmp_path / name, SEARCH, space=SPACE)
+        run.finish({})
+        os.utime(run.path / "result.json", (1e9 - age, 1e9 - age))
+    begin(tmp_path / "search/darts/unfinished", SEARCH, space=SPACE)
+    begin(tmp_path / "train/darts_v2/seed0", TRAIN).finish({})
+    found = [str(run.path.relative_to(tmp_path)) for run in finished_searches(tmp_path)]
+    assert found == ["mine", "search/darts/seed0", "table9/darts/seed1"]
+    assert finished_searches(tmp_path / "nothing") == []
