@@ -146,7 +146,7 @@ def find_renderers(file_format: str) -> list[str]:
     """The programs here that write a format, the preferred first. Raises InputError if there is none."""
     if file_format not in FORMATS:
         known = ", ".join(FORMATS)
-        raise InputError(f'unknown diagram format "{file_format}"{suggest(file_format, FORMATS)}; known: {known}')
+        raise InputError(f'unknown diagram format "{file_format}"{suggest(file_format, FORMATS)} known: {known}')
     programs = [program for program in (system_graphviz(), file_format != "pdf" and graphviz_pure()) if program]
     if not programs and file_format == "pdf":
         raise InputError(

@@ -16,6 +16,7 @@ All of it is exact: results differ from PyTorch's own by rounding. On other devi
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 # Folding costs three more matrix products of W's size; beyond this width they take longer than BatchNorm's passes.
 WIDEST_FOLDED = 64
@@ -100,13 +101,17 @@ def depthwise_conv(x, conv: nn.Conv2d):
 
 def pointwise_norm(z, conv: nn.Conv2d, norm: nn.BatchNorm2d, scale: torch.Tensor | None = None):
     """scale * norm(conv(z)) in training mode; updates the running statistics as `norm` would."""
+    count = z.numel() // z.shape[1]
+    if count < 2:
+        raise ValueError(
+            f"BatchNorm needs more than one value a channel in training, not input of shape {tuple(z.shape)}"
+        )
     gamma, beta = norm.weight, norm.bias
     if scale is not None:
         gamma = scale.expand(conv.out_channels) if gamma is None else scale * gamma
         beta = None if beta is None else scale * beta
     y, mean, variance = PointwiseNorm.apply(z, conv.weight, gamma, beta, norm.eps)
     if norm.track_running_stats:
-        count = z.numel() // z.shape[1]
         with torch.no_grad():
             norm.num_batches_tracked.add_(1)
             norm.running_mean.lerp_(mean, norm.momentum)
@@ -124,6 +129,7 @@ class DepthwiseConv(torch.autograd.Function):
         return F.conv2d(x, weight, None, stride, dilation * (weight.shape[-1] // 2), dilation, len(weight))
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient):
         x, weight = ctx.saved_tensors
         stride, dilation, size = ctx.stride, ctx.dilation, weight.shape[-1]
@@ -223,6 +229,7 @@ class PointwiseNorm(torch.autograd.Function):
         return y, W_mean, variance
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient, _mean, _variance):
         z, weight, gamma, mean, W_covariance, W_mean, inverse = ctx.saved_tensors
         g, rows, W = _rows(gradient), _rows(z), weight.flatten(1)
@@ -268,6 +275,7 @@ class WeightedSum(torch.autograd.Function):
         return total
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient):
         weights, *tensors = ctx.saved_tensors
         dtensors = [

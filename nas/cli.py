@@ -103,7 +103,7 @@ class Parser(argparse.ArgumentParser):
         known, unknown = self.parse_known_args(argv)
         if unknown:
             flags = [flag for action in self._actions for flag in action.option_strings]
-            guess = suggest(unknown[0].split("=")[0], flags) or ";"
+            guess = suggest(unknown[0].split("=")[0], flags)
             raise InputError(f"unknown argument {unknown[0]}{guess} see {self.prog} --help for all")
         return vars(known)
 
@@ -219,7 +219,7 @@ class Run:
                 self.say(f"note: {user} uses nothing of plug-in {path}, which registers {', '.join(added)}")
 
     def plan(self, estimate: Callable, subject, least_images: int):
-        """The images to run on, or None for a dry run; says what the run will take if it is that, or takes hours.
+        """The images to run on, or None for a dry run; says what the run will take.
 
         Raises InputError if the device is not here or the data have too few images for the settings.
         """
@@ -243,12 +243,16 @@ class Run:
         data = None if self.control["dry_run"] else load_data(*source)
         expected = estimate(self.config, subject, summary)
         amount = f"{readable_time(expected.seconds)} and {expected.memory_bytes / 1e9:.1f} GB of memory"
+        if expected.memory is not None:  # decided once, kept with the run
+            self.config = self.config.model_copy(update={"memory": expected.memory})
+            amount += f" at its peak (--memory {expected.memory})"
         if self.control["dry_run"]:
             print(config_to_yaml(self.config), end="")
             self.say(f"run folder: {self.folder.path}")
             self.say(f"estimate: {amount}, {expected.disk_bytes / 1e6:.0f} MB on disk")
-        elif expected.seconds > LONG_RUN_SECONDS:
-            self.say(f"this run will take about {amount} here; --preset quick takes minutes")
+        else:
+            hint = "; --preset quick takes minutes" if expected.seconds > LONG_RUN_SECONDS else ""
+            self.say(f"this run will take about {amount} here{hint}")
         return data
 
     def begin(self, data, operators: Sequence[str], space=None, genotype: Genotype | None = None) -> bool:
@@ -311,6 +315,7 @@ def _search(argv: Sequence[str] | None) -> int:
     data = asked.plan(estimate_search, space, least_images=4)  # two for the weights, two for the alphas
     if data is None:
         return 0
+    config = asked.config  # with the memory decided
     resume = asked.begin(data, space.operators, space=space)
     genotype = asked.carry_out(lambda stop: run_search(config, space, data, run, resume=resume, stop=stop))
 

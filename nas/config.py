@@ -78,6 +78,9 @@ class SearchConfig(Settings):
     gradient_clip: Positive = Field(5.0, description="largest norm of the weights' gradient")
     alpha_learning_rate: Positive = Field(3e-4, description="of the alphas' Adam, betas 0.5 and 0.999")
     alpha_weight_decay: NotNegative = Field(1e-3, description="of the alphas")
+    memory: Literal["auto", "store", "recompute"] = Field(
+        "auto", description="store all tensors for the backward pass, or recompute each cell's there; auto: as they fit"
+    )
 
 
 class TrainConfig(Settings):
@@ -100,7 +103,7 @@ class TrainConfig(Settings):
 
 
 # How a run is carried out, not what it computes: these may differ between a run and its continuation.
-RUN_CONTROL = ("device", "threads", "stop_after", "plugin")
+RUN_CONTROL = ("device", "threads", "stop_after", "plugin", "memory")
 
 
 def read_settings(path: Path, command: str) -> dict[str, Any]:
@@ -116,7 +119,7 @@ def read_settings(path: Path, command: str) -> dict[str, Any]:
 def read_preset(name: str, command: str) -> dict[str, Any]:
     """The settings that a preset changes, for the command "search" or "train"."""
     if name not in PRESETS:
-        raise InputError(f'unknown preset "{name}"{suggest(name, PRESETS) or ";"} known: {", ".join(PRESETS)}')
+        raise InputError(f'unknown preset "{name}"{suggest(name, PRESETS)} known: {", ".join(PRESETS)}')
     return read_settings(_PRESET_FOLDER / f"{name}.yaml", command)
 
 
@@ -146,7 +149,7 @@ def _about_unknown(key, kind: type[Settings]) -> str:
         if key in other.model_fields:
             return f'"{key}" is a setting of the other command; put it under {command}: in the file'
     known = kind.model_fields
-    return f'unknown setting "{key}"{suggest(key, known) or ";"} known: {", ".join(known)}'
+    return f'unknown setting "{key}"{suggest(key, known)} known: {", ".join(known)}'
 
 
 def config_to_yaml(config: Settings) -> str:

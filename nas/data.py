@@ -186,7 +186,7 @@ def _load_digits(image_size: int | None) -> ImageData:
 def _check_is_folder(folder: str | Path):
     if not os.path.isdir(folder):
         raise InputError(
-            f'--data "{folder}" is not a folder{suggest(str(folder), NAMES) or ";"} '
+            f'--data "{folder}" is not a folder{suggest(str(folder), NAMES)} '
             f"known: {', '.join(NAMES)}, or the path of a folder, in which {LAYOUT}"
         )
 

@@ -1,10 +1,12 @@
 """How long a run will take and how much memory it will need, measured on two small batches before it starts."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
+import psutil
 import torch
+from torch import nn
 
 from nas.batches import Batch
 from nas.config import SearchConfig, Settings, TrainConfig
@@ -18,16 +20,24 @@ from search_spaces.space import SearchSpace
 SMALL, LARGE = 2, 8  # images in the two batches: time and memory are taken as linear in the batch size
 FIRST_TO_SECOND_ORDER = 2.4  # a second-order step has five passes, two without weight gradients; a first-order one two
 BASE_BYTES = 450e6  # Python, PyTorch and its libraries, as seen on Linux
+RECOMPUTING = 1.3  # a search that recomputes its cells takes so many times as long
 TEMPORARY = 1.15  # a backward pass holds some tensors beyond those that the forward pass saved
+MOST_OF_FREE = 0.8  # of the free memory, a search may fill this share before it recomputes
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds, peak memory in bytes, and bytes on disk of a whole run."""
+    """Seconds, peak memory in bytes and bytes on disk of a whole run.
+
+    `saving_bytes` is the peak if each cell is recomputed; for a search, `memory` is its setting with "auto" decided,
+    and `memory_bytes` the peak under it.
+    """
 
     seconds: float
     memory_bytes: float
     disk_bytes: float
+    saving_bytes: float | None = None
+    memory: str | None = None
 
 
 def estimate_search(config: SearchConfig, space: SearchSpace, data: DataSummary) -> Estimate:
@@ -35,14 +45,15 @@ def estimate_search(config: SearchConfig, space: SearchSpace, data: DataSummary)
     first_order = config.model_copy(update={"order": 1})
     device = resolve_device(config.device)
     with _random_state_kept(device):
-        state = SearchState(config, space, data.classes, device)
+        state = SearchState(config.model_copy(update={"memory": "store"}), space, data.classes, device)
 
         def step(batch: Batch):
             bilevel_step(state, batch, batch, first_order, config.learning_rate)
 
         images = (config.train_images or data.train_images) // 2
         factor = FIRST_TO_SECOND_ORDER if config.order == 2 else 1.0
-        return _estimate(state, step, data, images, config, factor)
+        estimate = _estimate(state, step, data, images, config, factor, state.supernet.cells)
+        return _decide_memory(estimate, config.memory, device)
 
 
 def estimate_training(config: TrainConfig, genotype, data: DataSummary) -> Estimate:
@@ -57,20 +68,44 @@ def estimate_training(config: TrainConfig, genotype, data: DataSummary) -> Estim
         return _estimate(state, step, data, config.train_images or data.train_images, config)
 
 
+def _decide_memory(estimate: Estimate, memory: str, device: torch.device) -> Estimate:
+    if memory == "auto":
+        memory = "store" if estimate.memory_bytes <= MOST_OF_FREE * _free_bytes(device) else "recompute"
+    return replace(
+        estimate,
+        memory=memory,
+        memory_bytes=estimate.saving_bytes if memory == "recompute" else estimate.memory_bytes,
+        seconds=estimate.seconds * (RECOMPUTING if memory == "recompute" else 1),
+    )
+
+
+def _free_bytes(device: torch.device) -> int:
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+
+
 def _random_state_kept(device: torch.device):
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def _estimate(
-    state: RunState, step: Callable[[Batch], None], data: DataSummary, images: int, config: Settings, factor=1.0
+    state: RunState,
+    step: Callable[[Batch], None],
+    data: DataSummary,
+    images: int,
+    config: Settings,
+    factor: float = 1.0,
+    cells: Iterable[nn.Module] = (),
 ) -> Estimate:
-    """Of `config.epochs` passes over `images`; a whole step takes `factor` times as long as `step(batch)`."""
+    """Of `config.epochs` passes over `images`; a whole step takes `factor` times as long as `step(batch)`.
+
+    `cells` are the modules that could be recomputed.
+    """
     device = state.sums.device
     saved, seconds = {}, {}
     for size in (SMALL, LARGE):
         x = torch.randn(size, 3, data.image_size, data.image_size, device=device)
         batch = x.contiguous(memory_format=torch.channels_last), torch.arange(size, device=device) % data.classes
-        saved[size] = _largest_saved(step, batch)  # warms up, too
+        saved[size] = torch.tensor(_saved_bytes(step, batch, cells), dtype=torch.float64)  # warms up, too
         seconds[size] = min(_seconds(step, batch) for _ in range(2))  # the least disturbed
     per_image = max(0.0, (seconds[LARGE] - seconds[SMALL]) / (LARGE - SMALL))
     batch_size = min(config.batch_size, images)
@@ -80,8 +115,9 @@ def _estimate(
     learned = [part for part in state.parts.values() if isinstance(part, torch.nn.Module)]
     weights = sum(p.numel() * p.element_size() for module in learned for p in module.parameters())
     pixels = data.image_size**2 * 3 * (data.train_images + data.test_images)
-    activations = TEMPORARY * (saved[LARGE] - saved[SMALL]) / (LARGE - SMALL) * batch_size
-    return Estimate(steps * step_seconds, BASE_BYTES + 5 * weights + pixels + activations, 4 * weights + 1e6)
+    stored, recomputed = (TEMPORARY * (saved[LARGE] - saved[SMALL]) / (LARGE - SMALL) * batch_size).tolist()
+    always = BASE_BYTES + 5 * weights + pixels
+    return Estimate(steps * step_seconds, always + stored, 4 * weights + 1e6, always + recomputed)
 
 
 def _seconds(step: Callable[[Batch], None], batch: Batch) -> float:
@@ -91,10 +127,14 @@ def _seconds(step: Callable[[Batch], None], batch: Batch) -> float:
     return time.perf_counter() - start
 
 
-def _largest_saved(step, batch: Batch) -> int:
-    """Runs a step; returns the most bytes that one of its forward passes had saved for its backward pass."""
+def _saved_bytes(step: Callable[[Batch], None], batch: Batch, cells: Iterable[nn.Module]) -> tuple[int, int]:
+    """Runs a step; returns the most bytes that a forward pass saves for its backward pass, storing and recomputing.
+
+    Recomputing, it saves what is outside the cells and the cells' outputs, and one cell's tensors at a time.
+    """
     alive: dict[int, int] = {}
-    largest = 0
+    before, inside, outputs = 0, [], 0
+    most = (0, 0)
 
     def pack(tensor):
         storage = tensor.untyped_storage()
@@ -102,12 +142,30 @@ def _largest_saved(step, batch: Batch) -> int:
         return tensor
 
     def unpack(tensor):
-        nonlocal largest
-        if alive:
-            largest = max(largest, sum(alive.values()))
+        nonlocal most, outputs
+        if alive:  # the backward pass begins
+            stored = sum(alive.values())
+            recomputed = stored - sum(inside) + outputs + max(inside, default=0)
+            most = max(most, (stored, recomputed))
             alive.clear()
+            inside.clear()
+            outputs = 0
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
-        step(batch)
-    return largest
+    def enter(_cell, _inputs):
+        nonlocal before
+        before = sum(alive.values())
+
+    def leave(_cell, _inputs, output):
+        nonlocal outputs
+        inside.append(sum(alive.values()) - before)
+        outputs += output.numel() * output.element_size()
+
+    hooks = [hook for c in cells for hook in (c.register_forward_pre_hook(enter), c.register_forward_hook(leave))]
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+            step(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return most

@@ -18,7 +18,6 @@ import time
 
 import torch
 import torch.nn.functional as F
-from textbook import TextbookSupernet, textbook_alpha_gradients, textbook_step
 
 from cells.fast import FastSequential
 from cells.genotype import load_genotype
@@ -30,6 +29,7 @@ from nas.search import SearchState, bilevel_step
 from nas.train import TrainState, training_step
 from search_spaces.registry import get_operator
 from search_spaces.space import load_space
+from textbook import TextbookSupernet, textbook_alpha_gradients, textbook_step
 
 CLASSES = 10
 

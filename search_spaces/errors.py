@@ -34,6 +34,6 @@ def shown(value) -> str:
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean "x"?` for the closest of `known`, or nothing if none is close."""
+    """What goes between a mistake and what is allowed: `; did you mean "x"?` if one of `known` is close, else `;`."""
     close = difflib.get_close_matches(name[:100], list(known), n=1) if isinstance(name, str) else []
-    return f'; did you mean "{close[0]}"?' if close else ""
+    return f'; did you mean "{close[0]}"?' if close else ";"

@@ -15,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 from torch import nn
@@ -110,6 +111,8 @@ def load_plugin(path: str | Path) -> Plugin:
     except (OSError, ValueError) as error:  # ValueError: a path that no file can have
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot read plug-in {path}: {reason}; give the path of a Python file") from None
+    if path.suffix != ".py":
+        raise InputError(f"plug-in {path} is not a Python file; its name must end in .py")
     digest = hashlib.sha256(source).hexdigest()
     if digest in _PLUGINS:
         return _PLUGINS[digest]
@@ -117,7 +120,7 @@ def load_plugin(path: str | Path) -> Plugin:
     before = dict(_OPERATORS)
     module_name = f"_plugin_{digest[:16]}"
     try:
-        _run_file(path, module_name)
+        _run_file(path, source, module_name)
         added = tuple(name for name in _OPERATORS if name not in before)
         if not added:
             raise InputError(f"plug-in {path} registers no operator; decorate a class with @register_operator")
@@ -138,10 +141,23 @@ def plugins_of(operators: Iterable[str]) -> tuple[Plugin, ...]:
     return tuple(plugin for plugin in _PLUGINS.values() if wanted & set(plugin.operators))
 
 
-def _run_file(path: Path, module_name: str):
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None:
-        raise InputError(f"plug-in {path} is not a Python file; its name must end in .py")
+class _PluginLoader(SourceFileLoader):
+    """Runs the bytes that were read, and neither reads nor leaves byte code beside the user's file."""
+
+    def __init__(self, module_name: str, path: Path, source: bytes):
+        super().__init__(module_name, str(path.absolute()))
+        self._source = source
+
+    def get_data(self, path):
+        return self._source
+
+    def path_stats(self, path):
+        raise OSError("no byte code is kept")
+
+
+def _run_file(path: Path, source: bytes, module_name: str):
+    loader = _PluginLoader(module_name, path, source)
+    spec = importlib.util.spec_from_file_location(module_name, loader.path, loader=loader)
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses look up the module of a class there
     try:

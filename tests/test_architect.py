@@ -5,12 +5,12 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
-from plain_supernet import supernet_and_plain_twin, weights_of
 from torch import nn
 
 from cells.supernet import Supernet
 from nas.architect import Unrolling, first_order_gradients, second_order_gradients
 from search_spaces import SearchSpace
+from textbook_twin import supernet_and_textbook_twin, weights_of
 
 SPACE = SearchSpace("small", ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3", "sandglass"), nodes=2)
 
@@ -78,7 +78,7 @@ class Smooth(nn.Module):
 
 @pytest.fixture(scope="module")
 def twins():
-    return supernet_and_plain_twin(SPACE)
+    return supernet_and_textbook_twin(SPACE)
 
 
 def test_first_order_is_the_gradient_of_the_validation_loss(twins):

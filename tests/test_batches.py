@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tiny_runs import image_data
 
 from nas.batches import Batches
 from nas.config import SearchConfig, TrainConfig
+from tiny_runs import image_data
 
 
 def plain(count: int, config) -> Batches:

@@ -4,13 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny_runs import SEARCH, SPACE, TRAIN
 
 from cells.genotype import load_genotype
 from nas import estimate
 from nas.config import SearchConfig, TrainConfig
 from nas.data import DataSummary
 from nas.estimate import FIRST_TO_SECOND_ORDER, estimate_search, estimate_training
+from tiny_runs import SEARCH, SPACE, TRAIN
 
 DATA = DataSummary(train_images=1000, test_images=100, classes=3, image_size=8)
 GENOTYPE = load_genotype("darts_v2")
@@ -79,7 +79,7 @@ def test_the_paper_s_settings_count_391_and_521_steps_an_epoch(clock, monkeypatc
 
 
 def fake_state(*_):
-    return SimpleNamespace(sums=torch.zeros(6), parts={})
+    return SimpleNamespace(sums=torch.zeros(6), parts={}, supernet=SimpleNamespace(cells=()))
 
 
 def test_memory_grows_with_the_batch_the_width_and_the_pictures():
@@ -106,3 +106,18 @@ def test_a_device_that_is_not_there_is_one_line(refused):
     for name in ("tpu", "cpu:", "cuda:x", "CPU", "cpu:-1", ""):
         with refused("unknown device", "known: auto, cpu, cuda, cuda:N, mps"):
             estimate_training(TRAIN.model_copy(update={"device": name}), GENOTYPE, DATA)
+
+
+@pytest.mark.parametrize(("free", "decided"), [(1e12, "store"), (1e6, "recompute")])
+def test_auto_stores_what_fits_and_recomputes_what_does_not(free, decided, monkeypatch):
+    monkeypatch.setattr(estimate, "_free_bytes", lambda device: free)
+    larger = {"channels": 8, "layers": 6, "batch_size": 256}
+    found = estimate_search(SEARCH.model_copy(update=larger), SPACE, DATA)
+    assert found.memory == decided
+    asked = {
+        m: estimate_search(SEARCH.model_copy(update=larger | {"memory": m}), SPACE, DATA)
+        for m in ("store", "recompute")
+    }
+    assert {m: a.memory for m, a in asked.items()} == {"store": "store", "recompute": "recompute"}
+    assert asked["recompute"].memory_bytes < asked["store"].memory_bytes
+    assert found.memory_bytes == asked[decided].memory_bytes

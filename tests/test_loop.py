@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny_runs import TRAIN, StopAfter, begin
 
 from nas import loop
 from nas.interrupt import Stopped
 from nas.loop import RunState, apply_gradients, batch_sums, cosine, describe_sums, readable_time, run_epochs
 from nas.run_dir import RunDir
+from tiny_runs import TRAIN, StopAfter, begin
 
 CPU = torch.device("cpu")
 

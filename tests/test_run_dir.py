@@ -5,12 +5,12 @@ import os
 from pathlib import Path
 
 import pytest
-from tiny_runs import SEARCH, SPACE, TRAIN, begin
 
 from nas import run_dir
 from nas.run_dir import RunDir, finished_searches
 from search_spaces.registry import Plugin, load_plugin
 from search_spaces.space import load_space
+from tiny_runs import SEARCH, SPACE, TRAIN, begin
 
 
 def files(folder) -> dict[str, bytes]:

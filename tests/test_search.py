@@ -5,7 +5,6 @@ import platform
 
 import pytest
 import torch
-from tiny_runs import SEARCH, SPACE, StopAfter, begin, differing, image_data, learned, metrics
 
 import nas.search
 from cells.discretize import discretize
@@ -17,6 +16,7 @@ from nas.run_dir import RunDir
 from nas.search import SearchState, bilevel_step, run_search
 from search_spaces.registry import load_plugin
 from search_spaces.space import SearchSpace
+from tiny_runs import SEARCH, SPACE, StopAfter, begin, differing, image_data, learned, metrics
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from plain_supernet import supernet_and_plain_twin, weights_of
 from torch import nn
 
 from cells.supernet import Supernet
 from search_spaces import SearchSpace, load_space, register_operator
+from textbook_twin import supernet_and_textbook_twin, weights_of
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def logits(operators, alphas, nodes=2, layers=3):
 )
 @pytest.mark.parametrize("name", ["darts", "darts+ir+sandglass", "darts+bottleneck_depthwise2+conv_7x1_1x7"])
 def test_the_supernet_is_the_formula_in_logits_gradients_and_statistics(name, image_size, memory_format):
-    supernet, plain = supernet_and_plain_twin(replace(load_space(name), nodes=2))
+    supernet, plain = supernet_and_textbook_twin(replace(load_space(name), nodes=2))
     supernet.to(memory_format=memory_format)
     images, labels = torch.randn(2, 3, image_size, image_size).double(), torch.tensor([0, 2])
     ours, theirs = supernet(images.contiguous(memory_format=memory_format)), plain(images)
@@ -167,3 +167,17 @@ def test_evaluation_mode_uses_the_running_statistics_and_leaves_them(batch):
     together = supernet(images)
     torch.testing.assert_close(torch.cat([supernet(image[None]) for image in images]), together, rtol=1e-4, atol=1e-5)
     assert all(torch.equal(buffer, before[name]) for name, buffer in supernet.named_buffers())
+
+
+def test_recomputed_cells_give_the_same_bits_and_statistics():
+    space = load_space("darts+sandglass")
+    images, labels = torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
+    results = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        supernet = Supernet(space, 2, 4, 3, recompute)
+        logits = supernet(images)
+        loss = nn.functional.cross_entropy(logits, labels)
+        gradients = torch.autograd.grad(loss, [*supernet.weights(), *supernet.alphas()])
+        results.append([logits, *gradients, *supernet.buffers()])
+    assert all(torch.equal(stored, recomputed) for stored, recomputed in zip(*results, strict=True))

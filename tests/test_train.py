@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tiny_runs import TRAIN, StopAfter, begin, differing, image_data, metrics
 
 import nas.train
 from cells.genotype import CellGenotype, Edge, Genotype, load_genotype, parse_genotype
@@ -13,6 +12,7 @@ from nas.loop import cosine
 from nas.run_dir import RunDir
 from nas.train import error_percent, run_training
 from search_spaces.registry import load_plugin
+from tiny_runs import TRAIN, StopAfter, begin, differing, image_data, metrics
 
 
 def one_operator(name: str) -> Genotype:

@@ -1,0 +1,24 @@
+"""A supernet and its textbook twin: the fast one is compared with DARTS as it is written."""
+
+import torch
+from torch import nn
+
+from cells.supernet import Supernet
+from textbook import TextbookSupernet
+
+
+def supernet_and_textbook_twin(space, channels=4, layers=3, classes=3, alpha_scale=1.0):
+    """A float64 Supernet with alphas of that spread, and a TextbookSupernet with the same weights and alphas."""
+    torch.manual_seed(0)
+    supernet = Supernet(space, channels, layers, classes).double()
+    with torch.no_grad():
+        for alphas in supernet.alphas():
+            alphas.copy_(alpha_scale * torch.randn(alphas.shape))
+    textbook = TextbookSupernet(space, channels, layers, classes).double()
+    textbook.copy_from(supernet)
+    return supernet, textbook
+
+
+def weights_of(textbook: TextbookSupernet) -> dict[str, nn.Parameter]:
+    """Its weights by name, in the order of `Supernet.weights()`."""
+    return {name: parameter for name, parameter in textbook.named_parameters() if not name.startswith("tables")}
