@@ -37,9 +37,11 @@ class FastSequential(nn.Sequential):
         owned = False  # whether x was made here and is needed by no backward pass, so that it may be overwritten
         while layers:
             layer = layers.pop(0)
-            if fast and _is_depthwise(layer):
+            if not fast or _has_hooks(layer):
+                x, owned = layer(x), False
+            elif _is_depthwise(layer):
                 x, owned = depthwise_conv(x, layer), False
-            elif fast and _is_pointwise(layer) and layers and _is_batch_norm(layers[0]):
+            elif _is_pointwise(layer) and layers and _is_batch_norm(layers[0]):
                 norm = layers.pop(0)
                 x, owned = pointwise_norm(x, layer, norm, None if layers else scale), True
                 scale = scale if layers else None
@@ -60,12 +62,15 @@ def accelerate(module: nn.Module) -> nn.Module:
         fast = FastSequential()
         for name, child in module.named_children():
             fast.add_module(name, child)
-        return fast.train(module.training)
+        fast.training = module.training  # not train(), which would thaw a layer that is frozen on purpose
+        return fast
     return module
 
 
-def _has_hooks(module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+def _has_hooks(module: nn.Module) -> bool:
+    """Whether a call of the module does more than its forward: weight normalisation, say, is done in a hook."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks)
 
 
 def _is_depthwise(layer) -> bool:
@@ -88,7 +93,7 @@ def _is_pointwise(layer) -> bool:
 
 
 def _is_batch_norm(layer) -> bool:
-    return type(layer) is nn.BatchNorm2d and layer.momentum is not None
+    return type(layer) is nn.BatchNorm2d and layer.training and layer.momentum is not None and not _has_hooks(layer)
 
 
 def depthwise_conv(x, conv: nn.Conv2d):
@@ -134,25 +139,20 @@ class DepthwiseConv(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         stride, dilation, size = ctx.stride, ctx.dilation, weight.shape[-1]
         gradient = gradient.contiguous(memory_format=torch.channels_last)
+        even = x.shape[2] % 2 == 0 and x.shape[3] % 2 == 0
         dx = dw = None
         if ctx.needs_input_grad[0]:
             if stride == 1:
-                padding = dilation * (size // 2)
-                dx = F.conv2d(gradient, weight.flip(2, 3), None, 1, padding, dilation, len(weight))
+                dx = F.conv2d(gradient, weight.flip(2, 3), None, 1, dilation * (size // 2), dilation, len(weight))
             else:
                 dx = _plain_gradients(x, gradient, weight, stride, dilation, (True, False))[0]
         if ctx.needs_input_grad[1]:
-            even = x.shape[2] % 2 == 0 and x.shape[3] % 2 == 0
-            if stride == 1 and dilation == 2 and even:
-                N, C, H, W = x.shape
-                halves = (4 * N, C, H // 2, W // 2)
-                x, gradient = (_phases(t).reshape(4 * N, H // 2, W // 2, C).permute(0, 3, 1, 2) for t in (x, gradient))
+            if stride == dilation == 1:
                 dw = _weight_gradient(x, gradient, size)
-                assert x.shape == halves
+            elif stride == 1 and dilation == 2 and even:
+                dw = _weight_gradient(_images_of_phases(x), _images_of_phases(gradient), size)
             elif stride == 2 and dilation == 1 and even and size == 5:
                 dw = _strided_weight_gradient(x, gradient)
-            elif stride == dilation == 1:
-                dw = _weight_gradient(x, gradient, size)
             else:
                 dw = _plain_gradients(x, gradient, weight, stride, dilation, (False, True))[1]
         return dx, dw, None, None
@@ -197,6 +197,12 @@ def _strided_weight_gradient(x, gradient):
             part = _weight_gradient(phases[i, j].permute(0, 3, 1, 2), gradient, 3)
             dw[:, :, i::2, j::2] = part[:, :, : 3 - i, : 3 - j]
     return dw
+
+
+def _images_of_phases(x):
+    """(N, C, H, W) -> (4 N, C, H / 2, W / 2): each phase as an image of its own."""
+    phases = _phases(x)
+    return phases.view(-1, *phases.shape[3:]).permute(0, 3, 1, 2)
 
 
 def _phases(x):

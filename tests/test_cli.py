@@ -116,7 +116,8 @@ def save_images(folder, classes, count=4, splits=("train", "test")):
 
 
 def test_a_search_leaves_its_files_and_says_what_to_type_next(succeeds):
-    lines = succeeds(cli.search, *SEARCH).splitlines()
+    first, *lines = succeeds(cli.search, *SEARCH).splitlines()
+    assert first == "this run will take about 5 s and 2.3 GB of memory here"
     assert sorted(os.listdir(SEARCH_RUN.path)) == [
         "alphas.jsonl",
         "checkpoint.pt",
@@ -152,7 +153,7 @@ def test_the_next_command_is_spelled_as_this_one_was(succeeds, monkeypatch):
 
 
 def test_a_training_leaves_its_files_and_prints_its_result(succeeds):
-    lines = succeeds(cli.train, *TRAIN).splitlines()
+    _, *lines = succeeds(cli.train, *TRAIN).splitlines()
     assert sorted(os.listdir(TRAIN_RUN.path)) == [
         "checkpoint.pt",
         "config.yaml",
