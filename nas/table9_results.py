@@ -1,18 +1,14 @@
 """Finished runs -> table9.json and table9.md: what was measured, with which budget, beside what the paper printed."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cells.genotype import load_genotype
 from nas.checkpoint import write_atomically
 from nas.config import RUN_CONTROL
-
-if TYPE_CHECKING:
-    from nas.table9 import Job
+from nas.table9_jobs import Job
 
 PAPER = {  # space: row of the paper's Table 9, test error in percent, parameters in millions
     "darts": (1, 3.11, 3.25),

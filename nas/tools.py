@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cells.genotype import Genotype, load_genotype, published_genotypes
-from nas.cli import Parser, _plugins_beside, run_command
+from nas.cli import plugins_beside
+from nas.command_line import Parser, run_command
 
 COST_SIZE = 32  # pixels a side of the maps for which an operator's multiply-adds are counted
 
@@ -127,7 +128,7 @@ def _parser(program: str, description: str, genotype: bool = False) -> Parser:
 
 def _load(flags: dict) -> Genotype:
     """The genotype that is asked for, once the plug-ins that were given or lie in its run folder have been run."""
-    _load_plugins([*_plugins_beside(flags["genotype"]), *flags["plugin"]])
+    _load_plugins([*plugins_beside(flags["genotype"]), *flags["plugin"]])
     return load_genotype(flags["genotype"])
 
 

@@ -320,7 +320,7 @@ assert "torch" not in sys.modules
 @both
 def test_a_run_of_hours_is_announced_with_the_preset_that_takes_minutes(command, seconds, says, call, monkeypatch):
     estimated(monkeypatch, seconds)
-    monkeypatch.setattr(cli.Run, "begin", refuse)  # as far as this test goes
+    monkeypatch.setattr(cli.AskedRun, "begin", refuse)  # as far as this test goes
     run, arguments, _ = COMMANDS[command]
     out = call(run, *arguments).out
     assert ("--preset quick takes minutes" in out) is says

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from nas.cli import settings_parser
+from nas.command_line import settings_parser
 from nas.config import (
     PRESETS,
     SearchConfig,

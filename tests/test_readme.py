@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cells.genotype import load_genotype
-from nas import cli, estimate, table9, tools
+from nas import cli, command_line, estimate, table9, tools
 from nas.config import SearchConfig, TrainConfig, build_config, read_preset
 from search_spaces.registry import load_plugin
 
@@ -85,7 +85,7 @@ def test_scripts_and_flags_that_the_text_names_exist():
     text = README[: README.index("## Not there yet")]
     for name in re.findall(r"scripts/\w+\.py", text):
         assert (ROOT / name).is_file()
-    parsers = [cli.settings_parser("", "", kind) for kind in (SearchConfig, TrainConfig)]
+    parsers = [command_line.settings_parser("", "", kind) for kind in (SearchConfig, TrainConfig)]
     actions = [action for parser in (*parsers, table9._parser()) for action in parser._actions]
     known = {flag for action in actions for flag in action.option_strings}
     assert set(re.findall(r"`(--[a-z-]+)", text)) <= known

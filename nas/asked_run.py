@@ -1,0 +1,179 @@
+"""What a command line asks for: settings, a run folder, and whether a new run begins there or an old one goes on."""
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from cells.genotype import Genotype
+from nas.config import RUN_CONTROL, Settings, build_config, config_to_yaml, read_preset, read_settings
+from nas.interrupt import Stopped, StopRequest
+from nas.run_dir import RunDir
+from search_spaces.errors import InputError
+
+LONG_RUN_SECONDS = 3600
+_PROGRAMS = {"search": ("search.py", "darts-search"), "train": ("train_genotype.py", "darts-train")}
+_CONTROL_FLAGS = ("preset", "config", "run_dir", "resume", "force", "dry_run")
+
+
+class AskedRun:
+    """What a command line asks for: the checked settings, the folder, and whether the run in it goes on."""
+
+    def __init__(
+        self, kind: type[Settings], command: str, flags: dict[str, Any], default_folder: Callable[[Settings], Path]
+    ):
+        self.control = {name: flags.get(name) for name in _CONTROL_FLAGS}
+        self.command = command
+        self.preset = self.control["preset"]
+        self.given = self._given(kind, flags)
+        self.config = build_config(kind, self.given)
+        self.folder = RunDir(self.control["run_dir"] or default_folder(self.config))
+        self.is_taken_up = bool(self.control["resume"]) and self.folder.exists()
+        self.is_done = False
+        if self.is_taken_up:
+            self._take_up(kind)
+        elif self.control["resume"]:
+            self.say(f"nothing to resume in {self.folder.path}; starting from the beginning")
+        elif not self.control["force"] and not self.control["dry_run"]:
+            self.folder.refuse_to_overwrite()
+
+    def _given(self, kind: type[Settings], flags: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+        """(where it is from, settings) of preset, `--config` and flags, the later ones winning."""
+        layers = []
+        if self.preset:
+            layers.append((f"preset {self.preset}", read_preset(self.preset, self.command)))
+        if self.control["config"]:
+            path = self.control["config"]
+            layers.append((f"--config {path}", read_settings(path, self.command)))
+        settings = {name: value for name, value in flags.items() if name in kind.model_fields}
+        return layers + [(f"--{name.replace('_', '-')}", {name: value}) for name, value in settings.items()]
+
+    def _take_up(self, kind: type[Settings]):
+        """Goes on with the settings of the run in the folder. Raises InputError if others are given.
+
+        More epochs are allowed, and whatever does not change what is computed.
+        """
+        path = self.folder.path
+        held = "search" if self.folder.is_search() else "train"
+        if held != self.command:
+            raise InputError(f"{path} holds a run of {_PROGRAMS[held][0]}, not of {_PROGRAMS[self.command][0]}")
+        stored = build_config(kind, [(str(self.folder.config), read_settings(self.folder.config, held))])
+        kept = (str(self.folder.config), stored.model_dump(exclude={"plugin", "stop_after"}))
+        self.config = build_config(kind, [kept, *self.given])
+        self.is_done = self.folder.is_finished() and self.config.epochs == stored.epochs
+
+        old, new = stored.model_dump(), self.config.model_dump()
+        differing = [name for name in old if name not in RUN_CONTROL and old[name] != new[name]]
+        if new["epochs"] > old["epochs"]:
+            differing.remove("epochs")
+        if differing:
+            said = ", ".join(f"{name} was {old[name]!r} and is now {new[name]!r}" for name in differing)
+            raise InputError(f"{path} was begun with other settings: {said}; leave them as they were")
+        copies = {sha256(copy.read_bytes()).hexdigest() for copy in self.folder.plugins}
+        for plugin in self.config.plugin:
+            if not Path(plugin).is_file() or sha256(Path(plugin).read_bytes()).hexdigest() not in copies:
+                raise InputError(f"plug-in {plugin} is not that of {path}; leave --plugin out to use its own copy")
+
+    def names(self, setting: str) -> bool:
+        """Whether a preset, a file or a flag gives this setting."""
+        return any(setting in layer for _, layer in self.given)
+
+    def say(self, line: str):
+        """Prints a line, as a comment where the output of a dry run is YAML."""
+        print(f"# {line}" if self.control["dry_run"] else line, flush=True)
+
+    def load_plugins(self, *more: Path):
+        """Runs the plug-ins: of the folder if the run goes on, else the given ones and `more`."""
+        from search_spaces.registry import load_plugin
+
+        for path in self.folder.plugins if self.is_taken_up else (*more, *self.config.plugin):
+            plugin = load_plugin(path)
+            self.say(f"plug-in {path} was run; it registers {', '.join(plugin.operators)}")
+
+    def mention_unused_plugins(self, operators: Sequence[str], user: str):
+        """Says which given plug-ins have no effect, as the space or the genotype uses none of their operators."""
+        from search_spaces.registry import load_plugin
+
+        for path in self.config.plugin:
+            added = load_plugin(path).operators
+            if not set(added) & set(operators):
+                self.say(f"note: {user} uses nothing of plug-in {path}, which registers {', '.join(added)}")
+
+    def plan(self, estimate: Callable, subject, least_images: int):
+        """The images to run on, or None for a dry run; says what the run will take.
+
+        Raises InputError if the device is not here or the data have too few images for the settings.
+        """
+        import torch
+
+        from nas.data import load_data, summarize_data
+        from nas.device import resolve_device
+        from nas.loop import readable_time
+
+        resolve_device(self.config.device)
+        if self.config.threads is not None:
+            torch.set_num_threads(self.config.threads)
+        source = self.config.data, self.config.image_size
+        summary = summarize_data(*source)
+        for name, least in (("train_images", least_images), ("test_images", 1)):
+            has, asked = getattr(summary, name), getattr(self.config, name, None)
+            if has < least:
+                raise InputError(f"{self.config.data} has {has} {name}; at least {least} are needed")
+            if asked is not None and not least <= asked <= has:
+                raise InputError(f"{name} is {asked}; {self.config.data} has {has}, give {least} to that")
+        data = None if self.control["dry_run"] else load_data(*source)
+        expected = estimate(self.config, subject, summary)
+        amount = f"{readable_time(expected.seconds)} and {expected.memory_bytes / 1e9:.1f} GB of memory"
+        if expected.memory is not None:  # decided once, kept with the run
+            self.config = self.config.model_copy(update={"memory": expected.memory})
+            amount += f" at its peak (--memory {expected.memory})"
+        if self.control["dry_run"]:
+            print(config_to_yaml(self.config), end="")
+            self.say(f"run folder: {self.folder.path}")
+            self.say(f"estimate: {amount}, {expected.disk_bytes / 1e6:.0f} MB on disk")
+        else:
+            hint = "; --preset quick takes minutes" if expected.seconds > LONG_RUN_SECONDS else ""
+            self.say(f"this run will take about {amount} here{hint}")
+        return data
+
+    def begin(self, data, operators: Sequence[str], space=None, genotype: Genotype | None = None) -> bool:
+        """Makes the folder ready; returns whether there is a checkpoint to go on from."""
+        from search_spaces.registry import load_plugin, plugins_of
+
+        path = self.folder.path
+        if self.is_taken_up and self.folder.load_checkpoint("cpu") is not None:  # damaged: refused before any change
+            self.folder.check_data(data.fingerprint)
+            self.folder.extend(config_to_yaml(self.config))
+            return True
+        if self.is_taken_up and self.folder.is_finished():
+            raise InputError(f"{path} is finished and has no checkpoint to go on from; start anew with --force")
+        if self.is_taken_up:
+            self.say(f"{path} has no checkpoint; starting from the beginning")
+        plugins = dict.fromkeys((*map(load_plugin, self.config.plugin), *plugins_of(operators)))
+        self.folder.create(config_to_yaml(self.config), data.fingerprint, tuple(plugins), space, genotype)
+        return False
+
+    def carry_out(self, body: Callable[[StopRequest], Any]) -> Any:
+        """Calls `body`; if a signal or the clock ends it early, says how to go on."""
+        try:
+            with StopRequest(self.config.stop_after) as stop:
+                return body(stop)
+        except Stopped:
+            start = program_name(self.command)
+            print(f"saved; go on with: {start} --run-dir {quoted(self.folder.path)} --resume", file=sys.stderr)
+            raise
+
+
+def program_name(command: str) -> str:
+    """How to call "search" or "train": as a file if this program was called so, else by its entry point."""
+    file, entry_point = _PROGRAMS[command]
+    called = Path(sys.argv[0])
+    is_file = called.name in (name for name, _ in _PROGRAMS.values())
+    return f"python {quoted(called.with_name(file))}" if is_file else entry_point
+
+
+def quoted(path: Path | str) -> str:
+    """The path as one word of a shell command."""
+    return shlex.quote(str(path))
