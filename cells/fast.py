@@ -19,7 +19,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 # Folding costs three more matrix products of W's size; beyond this width they take longer than BatchNorm's passes.
-WIDEST_FOLDED = 64
+WIDEST_FOLDED = 16
 
 
 class FastSequential(nn.Sequential):
