@@ -35,7 +35,7 @@ CLASSES = 10
 
 
 def main(argv=None) -> int:
-    arguments = parse(argv)
+    arguments = build_parser().parse_args(argv)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     if arguments.measure_memory:
@@ -74,7 +74,7 @@ def main(argv=None) -> int:
     return 0
 
 
-def parse(argv):
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--order", type=int, choices=(1, 2), help="measure one order only")
@@ -86,7 +86,7 @@ def parse(argv):
     parser.add_argument("--rounds", type=int, default=3, help="measured steps of each version")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--measure-memory", choices=("textbook", "ours", "saving"), help=argparse.SUPPRESS)
-    return parser.parse_args(argv)
+    return parser
 
 
 def make_stepper(name: str, arguments, order: int):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import benchmark_search
 from cells.genotype import load_genotype
 from nas import cli, command_line, estimate, table9, tools
 from nas.config import SearchConfig, TrainConfig, build_config, read_preset
@@ -86,7 +87,9 @@ def test_scripts_and_flags_that_the_text_names_exist():
     for name in re.findall(r"scripts/\w+\.py", text):
         assert (ROOT / name).is_file()
     parsers = [command_line.settings_parser("", "", kind) for kind in (SearchConfig, TrainConfig)]
-    actions = [action for parser in (*parsers, table9._parser()) for action in parser._actions]
+    actions = [
+        action for parser in (*parsers, table9._parser(), benchmark_search.build_parser()) for action in parser._actions
+    ]
     known = {flag for action in actions for flag in action.option_strings}
     assert set(re.findall(r"`(--[a-z-]+)", text)) <= known
 
