@@ -45,9 +45,9 @@ class FastSequential(nn.Sequential):
                 norm = layers.pop(0)
                 x, owned = pointwise_norm(x, layer, norm, None if layers else scale), True
                 scale = scale if layers else None
-            elif owned and isinstance(layer, nn.ReLU):
+            elif owned and type(layer) is nn.ReLU:
                 x, owned = x.relu_(), False
-            elif owned and isinstance(layer, nn.Hardtanh):
+            elif owned and type(layer) in (nn.Hardtanh, nn.ReLU6):
                 x, owned = F.hardtanh_(x, layer.min_val, layer.max_val), False
             else:
                 x, owned = layer(x), False

@@ -20,7 +20,7 @@ from search_spaces.space import SearchSpace
 SMALL, LARGE = 2, 8  # images in the two batches: time and memory are taken as linear in the batch size
 FIRST_TO_SECOND_ORDER = 2.4  # a second-order step has five passes, two without weight gradients; a first-order one two
 BASE_BYTES = 450e6  # Python, PyTorch and its libraries, as seen on Linux
-RECOMPUTING = 1.3  # a search that recomputes its cells takes so many times as long
+RECOMPUTING = 1.7  # times the time of a search that stores: scripts/benchmark_search.py --rounds 1, 29.0 s for 17.4 s
 TEMPORARY = 1.15  # a backward pass holds some tensors beyond those that the forward pass saved
 MOST_OF_FREE = 0.8  # of the free memory, a search may fill this share before it recomputes
 

@@ -16,6 +16,7 @@ import yaml
 from PIL import Image
 
 from cells.genotype import load_genotype
+from conftest import GHOST
 from nas import checkpoint, cli
 from nas.data import cache_dir
 from nas.estimate import Estimate
@@ -498,21 +499,6 @@ def test_an_unfinished_search_is_not_trained(call, fails):
 
 
 # Plug-ins
-
-GHOST = """
-from torch import nn
-from search_spaces import register_operator
-
-@register_operator("ghost_3x3", label="Ghost")
-class Ghost(nn.Module):
-    def __init__(self, channels, stride, affine):
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, stride, padding=1, groups=channels, bias=False)
-        self.norm = nn.BatchNorm2d(channels, affine=affine)
-
-    def forward(self, x):
-        return self.norm(self.conv(x))
-"""
 
 
 def make_plugin(source=GHOST, name="ghost.py") -> str:

@@ -181,3 +181,18 @@ def test_recomputed_cells_give_the_same_bits_and_statistics():
         gradients = torch.autograd.grad(loss, [*supernet.weights(), *supernet.alphas()])
         results.append([logits, *gradients, *supernet.buffers()])
     assert all(torch.equal(stored, recomputed) for stored, recomputed in zip(*results, strict=True))
+
+
+def test_a_relu_with_a_forward_of_its_own_is_not_taken_for_a_relu():
+    class Negated(nn.ReLU):
+        def forward(self, x):
+            return -super().forward(x)
+
+    @register_operator("negated_conv")
+    def negated_conv(channels, stride, affine):
+        conv = nn.Conv2d(channels, channels, 1, stride, bias=False)
+        return nn.Sequential(Negated(), conv, nn.BatchNorm2d(channels, affine=affine), Negated())
+
+    supernet, textbook = supernet_and_textbook_twin(SearchSpace("mine", ("negated_conv", "skip_connect")))
+    images = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    torch.testing.assert_close(supernet(images), textbook(images))
