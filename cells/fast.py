@@ -1,61 +1,86 @@
 """An operator's own mathematics in fewer passes over memory, for training on a CPU.
 
 An operator is a plain module and knows nothing of this. `accelerate` gives its Sequential parts another forward, with
-the same parameters under the same names, in which three patterns run as one function each:
+the same layers under the same names: runs of activation, depthwise convolution or pooling, 1x1 convolution and
+BatchNorm, which is what DARTS' operators, MobileNet's and most of their kin are made of, become *units* (a unit ends
+with its BatchNorm), each of which the compiled loops of cells/kernels.py do in one pass over memory. What is between
+two BatchNorms is computed again in the backward pass, in cache, and never stored. Layers that are not of this kind,
+other devices, evaluation: PyTorch's own layers run.
 
-depthwise convolution   a dilation of 2 is an ordinary convolution on the four even/odd phases of the image, and the
-                        weight gradient of a 5x5 kernel is put together from 3x3 ones, for which CPUs have a fast path.
-1x1 convolution + BN    is one matrix product: the mean and variance of W z follow from the mean and covariance of z, so
-                        BatchNorm's scale and shift fold into W before it is used. The backward pass needs z alone;
-                        the convolution's own output is never stored.
-weighted sum            one pass a term, and a dot product for a weight's gradient.
-
-All of it is exact: results differ from PyTorch's own by rounding. On other devices PyTorch's own layers run.
+All of it is exact: results differ from PyTorch's own by rounding.
 """
 
+import math
+from typing import NamedTuple
+
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-# Folding costs three more matrix products of W's size; beyond this width they take longer than BatchNorm's passes.
-WIDEST_FOLDED = 16
+try:
+    from cells import kernels
+except ImportError:  # Numba does not know this Python or this processor
+    kernels = None
+
+
+class Unit(NamedTuple):
+    """Layers that run as one: clip to low .. high, then window, pointwise convolution (each or None), BatchNorm."""
+
+    low: float
+    high: float
+    window: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d | None
+    pointwise: nn.Conv2d | None
+    norm: nn.BatchNorm2d
+
+    def parameters(self) -> list[nn.Parameter | None]:
+        """Weights of window and pointwise convolution, scale, shift; None for what there is not."""
+        window = self.window.weight if isinstance(self.window, nn.Conv2d) else None
+        pointwise = None if self.pointwise is None else self.pointwise.weight
+        return [window, pointwise, self.norm.weight, self.norm.bias]
+
+    def geometry(self) -> tuple[int, int, int]:
+        """The window's size, dilation and stride."""
+        if self.window is None:
+            return 1, 1, 1
+        if isinstance(self.window, nn.Conv2d):
+            return self.window.kernel_size[0], self.window.dilation[0], self.window.stride[0]
+        return self.window.kernel_size, 1, self.window.stride
+
+    def output_shape(self, shape) -> tuple[int, int, int, int]:
+        """(N, H, W, C) of the output for that of the input."""
+        N, H, W, C = shape
+        stride = self.geometry()[2]
+        channels = C if self.pointwise is None else self.pointwise.out_channels
+        return N, -(-H // stride), -(-W // stride), channels
 
 
 class FastSequential(nn.Sequential):
-    """A Sequential that runs its layers by the patterns above, and can multiply its result by `scale` on the way.
+    """A Sequential whose units run as one; what is no unit runs layer by layer."""
 
-    `skip` leaves out that many layers at the front, whose result the caller has at hand. With `fast` off, and where
-    the patterns do not help, its layers run one by one as in any Sequential.
-    """
-
-    fast = True
-
-    def forward(self, x, scale: torch.Tensor | None = None, skip: int = 0):
-        layers = list(self)[skip:]
-        fast = self.fast and self.training and x.device.type == "cpu"
-        owned = False  # whether x was made here and is needed by no backward pass, so that it may be overwritten
+    def forward(self, x):
+        layers = list(self)
         while layers:
-            layer = layers.pop(0)
-            if not fast or _has_hooks(layer):
-                x, owned = layer(x), False
-            elif _is_depthwise(layer):
-                x, owned = depthwise_conv(x, layer), False
-            elif _is_pointwise(layer) and layers and _is_batch_norm(layers[0]):
-                norm = layers.pop(0)
-                x, owned = pointwise_norm(x, layer, norm, None if layers else scale), True
-                scale = scale if layers else None
-            elif owned and type(layer) is nn.ReLU:
-                x, owned = x.relu_(), False
-            elif owned and type(layer) in (nn.Hardtanh, nn.ReLU6):
-                x, owned = F.hardtanh_(x, layer.min_val, layer.max_val), False
+            units, rest = read_units(layers) if runs_compiled(x) else ([], layers)
+            if units:
+                (x,), layers = fused_sums(x, Sums([[units]])), rest
             else:
-                x, owned = layer(x), False
-        return x if scale is None else x * scale
+                x, layers = layers[0](x), layers[1:]
+        return x
+
+
+def can_compile() -> bool:
+    """Whether Numba is here."""
+    return kernels is not None
+
+
+def runs_compiled(x) -> bool:
+    """Whether x is where and what the compiled loops work on."""
+    return can_compile() and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
 
 
 def accelerate(module: nn.Module) -> nn.Module:
-    """`module` with every Sequential in it, and itself if it is one, run by patterns; parameters keep their names."""
+    """`module` with every Sequential in it, and itself if it is one, run by units; parameters keep their names."""
     for name, child in module.named_children():
         setattr(module, name, accelerate(child))
     if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward and not _has_hooks(module):
@@ -67,18 +92,70 @@ def accelerate(module: nn.Module) -> nn.Module:
     return module
 
 
+def as_units(module: nn.Module, x) -> list[Unit] | None:
+    """An accelerated `module` as units for an input like x, none for the identity; None if it is more than units."""
+    if type(module) is nn.Identity and not _has_hooks(module):
+        return []
+    if not isinstance(module, FastSequential) or not runs_compiled(x):
+        return None
+    units, rest = read_units(list(module))
+    return None if rest else units
+
+
+def read_units(layers: list[nn.Module]) -> tuple[list[Unit], list[nn.Module]]:
+    """The units at the front of `layers`, and what is left behind the last of them."""
+    units, position = [], 0
+    while True:
+        found = _read_unit(layers, position)
+        if found is None:
+            return units, layers[position:]
+        unit, position = found
+        units.append(unit)
+
+
+def _read_unit(layers: list[nn.Module], position: int) -> tuple[Unit, int] | None:
+    low, high, window, pointwise = -math.inf, math.inf, None, None
+    for index in range(position, len(layers)):
+        layer = layers[index]
+        if _has_hooks(layer):
+            return None
+        if _is_batch_norm(layer):
+            return Unit(low, high, window, pointwise, layer), index + 1
+        if pointwise is None and _is_pointwise(layer):
+            pointwise = layer
+        elif pointwise is None and window is None and _is_window(layer):
+            window = layer
+        elif pointwise is None and window is None and type(layer) is nn.ReLU:
+            low = max(low, 0.0)
+        elif pointwise is None and window is None and type(layer) in (nn.ReLU6, nn.Hardtanh):
+            low, high = max(low, layer.min_val), min(high, layer.max_val)
+        else:
+            return None
+    return None
+
+
 def _has_hooks(module: nn.Module) -> bool:
     """Whether a call of the module does more than its forward: weight normalisation, say, is done in a hook."""
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     return any(hooks)
 
 
-def _is_depthwise(layer) -> bool:
-    if type(layer) is not nn.Conv2d or not layer.groups == layer.in_channels == layer.out_channels > 1:
+def _is_window(layer) -> bool:
+    """A square, odd window with "same" padding: a depthwise convolution without bias, or a pooling."""
+    if type(layer) is nn.Conv2d:
+        (k, k2), (d, d2), (s, s2) = layer.kernel_size, layer.dilation, layer.stride
+        depthwise = layer.groups == layer.in_channels == layer.out_channels and layer.bias is None
+        padding = (d * (k // 2),) * 2
+        square = k == k2 and d == d2 and s == s2 and layer.padding == padding and layer.padding_mode == "zeros"
+        return depthwise and square and k % 2 == 1
+    if type(layer) not in (nn.MaxPool2d, nn.AvgPool2d) or layer.ceil_mode:
         return False
-    (k, k2), (d, d2), (s, s2) = layer.kernel_size, layer.dilation, layer.stride
-    same_padding = layer.padding == (d * (k // 2),) * 2 and layer.padding_mode == "zeros"
-    return k == k2 and k % 2 == 1 and d == d2 and s == s2 and same_padding and layer.bias is None
+    k = layer.kernel_size
+    if not isinstance(k, int) or k % 2 == 0 or layer.padding != k // 2 or not isinstance(layer.stride, int):
+        return False
+    if type(layer) is nn.MaxPool2d:
+        return layer.dilation == 1 and not layer.return_indices
+    return (not layer.count_include_pad or k == 1) and layer.divisor_override is None
 
 
 def _is_pointwise(layer) -> bool:
@@ -88,222 +165,266 @@ def _is_pointwise(layer) -> bool:
         and layer.padding == (0, 0)
         and layer.groups == 1
         and layer.bias is None
-        and layer.in_channels <= WIDEST_FOLDED
     )
 
 
 def _is_batch_norm(layer) -> bool:
-    return type(layer) is nn.BatchNorm2d and layer.training and layer.momentum is not None and not _has_hooks(layer)
+    return type(layer) is nn.BatchNorm2d and layer.training and layer.momentum is not None
 
 
-def depthwise_conv(x, conv: nn.Conv2d):
-    """The depthwise convolution `conv` of x (N, C, H, W)."""
-    stride, dilation = conv.stride[0], conv.dilation[0]
-    if stride == dilation == 2:  # reads even pixels only
-        x, stride, dilation = x[:, :, ::2, ::2].contiguous(memory_format=torch.channels_last), 1, 1
-    return DepthwiseConv.apply(x, conv.weight, stride, dilation)
+class Sums(NamedTuple):
+    """What leaves a node: M sums of chains of units, own[m] each, and of the shared chains, an empty one being x."""
+
+    own: list[list[list[Unit]]]
+    shared: list[list[Unit]] = []
+
+    def chains(self) -> list[list[Unit]]:
+        return [*self.shared, *(chain for chains in self.own for chain in chains)]
 
 
-def pointwise_norm(z, conv: nn.Conv2d, norm: nn.BatchNorm2d, scale: torch.Tensor | None = None):
-    """scale * norm(conv(z)) in training mode; updates the running statistics as `norm` would."""
-    count = z.numel() // z.shape[1]
-    if count < 2:
-        raise ValueError(
-            f"BatchNorm needs more than one value a channel in training, not input of shape {tuple(z.shape)}"
-        )
-    gamma, beta = norm.weight, norm.bias
-    if scale is not None:
-        gamma = scale.expand(conv.out_channels) if gamma is None else scale * gamma
-        beta = None if beta is None else scale * beta
-    y, mean, variance = PointwiseNorm.apply(z, conv.weight, gamma, beta, norm.eps)
-    if norm.track_running_stats:
-        with torch.no_grad():
-            norm.num_batches_tracked.add_(1)
-            norm.running_mean.lerp_(mean, norm.momentum)
-            norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
-    return y
+def fused_sums(x, sums: Sums, weights=None, bases=None) -> tuple[torch.Tensor, ...]:
+    """For each m: bases[m] + the sum of weights[m, k] * chain[k](x), the shared chains first; x (N, C, H, W).
 
-
-class DepthwiseConv(torch.autograd.Function):
-    """Depthwise convolution of x (N, C, H, W) by weight (C, 1, k, k), padded by dilation * (k // 2)."""
-
-    @staticmethod
-    def forward(ctx, x, weight, stride, dilation):
-        ctx.save_for_backward(x, weight)
-        ctx.stride, ctx.dilation = stride, dilation
-        return F.conv2d(x, weight, None, stride, dilation * (weight.shape[-1] // 2), dilation, len(weight))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient):
-        x, weight = ctx.saved_tensors
-        stride, dilation, size = ctx.stride, ctx.dilation, weight.shape[-1]
-        gradient = gradient.contiguous(memory_format=torch.channels_last)
-        even = x.shape[2] % 2 == 0 and x.shape[3] % 2 == 0
-        dx = dw = None
-        if ctx.needs_input_grad[0]:
-            if stride == 1:
-                dx = F.conv2d(gradient, weight.flip(2, 3), None, 1, dilation * (size // 2), dilation, len(weight))
-            else:
-                dx = _plain_gradients(x, gradient, weight, stride, dilation, (True, False))[0]
-        if ctx.needs_input_grad[1]:
-            if stride == dilation == 1:
-                dw = _weight_gradient(x, gradient, size)
-            elif stride == 1 and dilation == 2 and even:
-                dw = _weight_gradient(_images_of_phases(x), _images_of_phases(gradient), size)
-            elif stride == 2 and dilation == 1 and even and size == 5:
-                dw = _strided_weight_gradient(x, gradient)
-            else:
-                dw = _plain_gradients(x, gradient, weight, stride, dilation, (False, True))[1]
-        return dx, dw, None, None
-
-
-def _plain_gradients(x, gradient, weight, stride, dilation, wanted: tuple[bool, bool]):
-    padding = dilation * (weight.shape[-1] // 2)
-    arguments = ([stride] * 2, [padding] * 2, [dilation] * 2, False, [0, 0], len(weight), [*wanted, False])
-    return torch.ops.aten.convolution_backward(gradient, x, weight, None, *arguments)
-
-
-def _weight_gradient(x, gradient, size: int):
-    """Sum over images and pixels p of gradient[p] * x[p + tap], for the size x size taps around p: (C, 1, k, k)."""
-    if size == 5:
-        return _corners(x, gradient)
-    return _plain_gradients(x, gradient, x.new_empty(x.shape[1], 1, size, size), 1, 1, (False, True))[1]
-
-
-def _corners(x, gradient):
-    """The 5x5 weight gradient as four overlapping 3x3 ones: in a padded image, moving the taps moves the start."""
-    (N, C, H, _), V = x.shape, x.shape[3] + 4
-    size, margin = N * (H + 4) * V * C, (V + 1) * C
-    memory = x.new_zeros(size + 2 * margin)
-    memory[margin:-margin].view(N, H + 4, V, C)[:, 2:-2, 2:-2] = x.permute(0, 2, 3, 1)
-    spread = F.pad(gradient.permute(0, 2, 3, 1), (0, 0, 2, 2, 2, 2)).permute(0, 3, 1, 2)
-    dw = x.new_empty(C, 1, 5, 5)
-    for i in (0, 2):
-        for j in (0, 2):
-            start = margin + ((i - 1) * V + (j - 1)) * C
-            moved = memory[start : start + size].view(N, H + 4, V, C).permute(0, 3, 1, 2)
-            dw[:, :, i : i + 3, j : j + 3] = _weight_gradient(moved, spread, 3)
-    return dw
-
-
-def _strided_weight_gradient(x, gradient):
-    """The 5x5 weight gradient at stride 2: even taps meet even pixels, odd taps odd ones, each by a 3x3 gradient."""
-    N, C, H, W = x.shape
-    phases = _phases(x).reshape(2, 2, N, H // 2, W // 2, C)
-    dw = x.new_empty(C, 1, 5, 5)
-    for i in (0, 1):
-        for j in (0, 1):
-            part = _weight_gradient(phases[i, j].permute(0, 3, 1, 2), gradient, 3)
-            dw[:, :, i::2, j::2] = part[:, :, : 3 - i, : 3 - j]
-    return dw
-
-
-def _images_of_phases(x):
-    """(N, C, H, W) -> (4 N, C, H / 2, W / 2): each phase as an image of its own."""
-    phases = _phases(x)
-    return phases.view(-1, *phases.shape[3:]).permute(0, 3, 1, 2)
-
-
-def _phases(x):
-    """(N, C, H, W) -> (2, 2, N, H / 2, W / 2, C): even and odd rows, even and odd columns."""
-    N, C, H, W = x.shape
-    return x.permute(0, 2, 3, 1).reshape(N, H // 2, 2, W // 2, 2, C).permute(2, 4, 0, 1, 3, 5).contiguous()
-
-
-class PointwiseNorm(torch.autograd.Function):
-    """gamma * BatchNorm(W z) + beta for z (N, C, H, W), W (D, C, 1, 1), gamma and beta (D) or None for 1 and 0.
-
-    Returns the result (N, D, H, W), and the mean and biased variance (D) of W z.
+    weights (M, chains of a sum), or None for ones; bases, M tensors or Nones. All of one sum's chains have one output
+    shape. Updates the running statistics as the BatchNorms would.
     """
+    bases = [None] * len(sums.own) if bases is None else bases
+    parameters = [parameter for chain in sums.chains() for unit in chain for parameter in unit.parameters()]
+    return FusedSums.apply(x, weights, sums, *bases, *parameters)
+
+
+class FusedSums(torch.autograd.Function):
+    """`fused_sums`. Saved are x and each unit's output y before its BatchNorm, all as (N, H, W, C)."""
 
     @staticmethod
-    def forward(ctx, z, weight, gamma, beta, eps):
-        rows, W = _rows(z), weight.flatten(1)
-        mean = rows.mean(0)
-        covariance = torch.addmm(torch.outer(mean, mean), rows.t(), rows, beta=-1, alpha=1 / len(rows))
-        W_covariance, W_mean = W @ covariance, W @ mean
-        variance = (W_covariance * W).sum(1).clamp_min(0)
-        inverse = (variance + eps).rsqrt()
-        factor = inverse if gamma is None else inverse * gamma
-        folded = factor[:, None] * W
-        shift = -(folded @ mean) if beta is None else beta - folded @ mean
-        ctx.save_for_backward(z, weight, gamma, mean, W_covariance, W_mean, inverse)
-        ctx.mark_non_differentiable(W_mean, variance)
-        y = torch.empty_like(z[:, :1].expand(-1, len(W), -1, -1), memory_format=torch.channels_last)
-        torch.addmm(shift, rows, folded.t(), out=_rows(y))  # into y itself: a view could not be overwritten by a ReLU
-        return y, W_mean, variance
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient, _mean, _variance):
-        z, weight, gamma, mean, W_covariance, W_mean, inverse = ctx.saved_tensors
-        g, rows, W = _rows(gradient), _rows(z), weight.flatten(1)
-        count = len(rows)
-        g_sum = g.sum(0)
-        g_z = g.t() @ rows  # (D, C)
-        g_normalized = inverse * ((g_z * W).sum(1) - W_mean * g_sum)  # sum of gradient * BatchNorm(W z)
-        factor = inverse if gamma is None else inverse * gamma
-        dz = dW = None
-        if ctx.needs_input_grad[0]:
-            q = factor * inverse * g_normalized / count
-            constant = (q * W_mean - factor * g_sum / count) @ W
-            dz = torch.addmm(constant, g, factor[:, None] * W)
-            dz = _images(dz.addmm_(rows, W.t() @ (q[:, None] * W), alpha=-1), z)
-        if ctx.needs_input_grad[1]:
-            dW = factor[:, None] * (g_z - torch.outer(g_sum, mean) - (inverse * g_normalized)[:, None] * W_covariance)
-            dW = dW.view_as(weight)
-        dgamma = g_normalized if ctx.needs_input_grad[2] else None
-        dbeta = g_sum if ctx.needs_input_grad[3] else None
-        return dz, dW, dgamma, dbeta, None
-
-
-def _rows(x):
-    """(N, C, H, W) -> (N H W, C), a view where x is channels_last."""
-    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
-
-
-def _images(rows, like):
-    N, _, H, W = like.shape
-    return rows.view(N, H, W, -1).permute(0, 3, 1, 2)
-
-
-class WeightedSum(torch.autograd.Function):
-    """Sum of weights[i] * tensors[i], for weights (k) and k tensors of one shape, in one pass a term."""
-
-    @staticmethod
-    def forward(ctx, weights, *tensors):
-        ctx.save_for_backward(weights, *tensors)
-        first, *others = weights.tolist()
-        total = tensors[0] * first
-        for weight, tensor in zip(others, tensors[1:], strict=True):
-            total.add_(tensor, alpha=weight)
-        return total
+    def forward(ctx, x, weights, sums, *tensors):
+        kernels.use_threads(torch.get_num_threads())
+        x, bases = _rows(x), tensors[: len(sums.own)]
+        shape = x.shape
+        for unit in sums.chains()[-1]:
+            shape = unit.output_shape(shape)
+        N, H, W, C = shape
+        table = np.ones((1, 1), _dtype(x)) if weights is None else weights.detach().numpy()
+        real = [index for index, chain in enumerate(sums.shared) if chain]
+        shared = _Chains(x, [sums.shared[index] for index in real], shape)
+        x_weights = table[:, [index for index, chain in enumerate(sums.shared) if not chain]].sum(1, dtype=table.dtype)
+        outs, owns = [], []
+        for row, x_weight, base, chains in zip(table, x_weights, bases, sums.own, strict=True):
+            own = _Chains(x, chains, shape)
+            out = torch.empty((N, C, H, W), dtype=x.dtype, memory_format=torch.channels_last)
+            a, b = own.weighted(row[len(sums.shared) :])
+            a_shared, b_shared = shared.weighted(row[real])
+            target = _flat(_rows(out))
+            start = target if base is None else _flat(_rows(base))
+            kernels.mix(
+                target, N, C, _flat(own.ends), a, _flat(shared.ends), a_shared, b + b_shared,
+                _flat(x), x_weight, start, base is not None,
+            )  # fmt: skip
+            outs.append(out)
+            owns.append(own)
+        ctx.sums, ctx.table, ctx.real, ctx.norms = sums, table, real, [part.norms for part in (shared, *owns)]
+        ctx.save_for_backward(x, *(tensor for part in (shared, *owns) for tensor in (part.ends, *part.inner)))
+        return tuple(outs)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient):
-        weights, *tensors = ctx.saved_tensors
-        dtensors = [
-            gradient * weight if needed else None
-            for weight, needed in zip(weights.tolist(), ctx.needs_input_grad[1:], strict=True)
+    def backward(ctx, *gradients):
+        kernels.use_threads(torch.get_num_threads())
+        sums, table = ctx.sums, ctx.table
+        x, *saved = ctx.saved_tensors
+        saved = iter(saved)
+        groups = [[sums.shared[index] for index in ctx.real], *sums.own]
+        shared, *owns = [_Chains.restored(saved, *group) for group in zip(groups, ctx.norms, strict=True)]
+        wants_x, wants_weights, _, *wanted = ctx.needs_input_grad
+        wants_bases, wanted = wanted[: len(owns)], iter(wanted[len(owns) :])
+        wants = {id(chain): [[next(wanted) for _ in range(4)] for _ in chain] for chain in sums.chains()}
+        identities = [index for index, chain in enumerate(sums.shared) if not chain]
+
+        rows = [_rows(gradient) for gradient in gradients]
+        dweights, found = np.zeros_like(table), {}
+        N, C = rows[0].shape[0], rows[0].shape[3]
+        moments = []
+        for m, (g, own) in enumerate(zip(rows, owns, strict=True)):
+            total, moment, product = kernels.moments(
+                _flat(g), N, C, _flat(own.ends), own.means(), _flat(shared.ends), shared.means(), _flat(x),
+                bool(identities) and wants_weights,
+            )  # fmt: skip
+            moments.append((total, moment))
+            if wants_weights:
+                dweights[m, identities] = product.sum()
+                for k, norm in enumerate([*own.last_norms(), *shared.last_norms()]):
+                    column = len(sums.shared) + k if k < len(own.norms) else ctx.real[k - len(own.norms)]
+                    dweights[m, column] = norm.a @ moment[k].sum(0) + (norm.b + norm.a * norm.mean) @ total.sum(0)
+
+        dx = None
+        if sums.shared and wants_x:
+            mixed = x.new_empty(len(sums.shared), *rows[0].shape)
+            flat = tuple(_flat(g) for g in rows)
+            kernels.combine(mixed.view(len(mixed), -1).numpy(), flat, table[:, : len(sums.shared)])
+            for index in identities:
+                dx = mixed[index] if dx is None else dx.add_(mixed[index])
+            for k, index in enumerate(ctx.real):
+                scales = table[:, index, None, None]
+                total = sum(scale * total for scale, (total, _) in zip(scales, moments, strict=True))
+                moment = sum(s * m[len(o.norms) + k] for s, (_, m), o in zip(scales, moments, owns, strict=True))
+                chain = sums.shared[index]
+                dx, found[id(chain)] = shared.backward(k, mixed[index], total, moment, 1, x, dx, True, wants[id(chain)])
+        for m, (g, own) in enumerate(zip(rows, owns, strict=True)):
+            total, moment = moments[m]
+            for k, chain in enumerate(sums.own[m]):
+                scale = table[m, len(sums.shared) + k]
+                arguments = (k, g, total, moment[k], scale, x, dx, wants_x, wants[id(chain)])
+                dx, found[id(chain)] = own.backward(*arguments)
+        dparameters = [
+            value if want else None
+            for chain in sums.chains()
+            for row, want_row in zip(found.get(id(chain), [[None] * 4] * len(chain)), wants[id(chain)], strict=True)
+            for value, want in zip(row, want_row, strict=True)
         ]
-        dweights = None
-        if ctx.needs_input_grad[0]:
-            flat = _rows(gradient).flatten()
-            dweights = torch.stack([flat.dot(_rows(tensor).flatten()) for tensor in tensors])
-        return dweights, *dtensors
+        return (
+            dx.permute(0, 3, 1, 2) if wants_x else None,
+            torch.from_numpy(dweights) if wants_weights else None,
+            None,
+            *(gradient if want else None for gradient, want in zip(gradients, wants_bases, strict=True)),
+            *dparameters,
+        )
 
 
-def weighted_sum(terms: list[tuple[torch.Tensor, torch.Tensor]], scaled: list[torch.Tensor]) -> torch.Tensor:
-    """Sum of weight * tensor over `terms`, plus the tensors in `scaled`, the first of which may be overwritten."""
-    total = None
-    if terms:
-        weights, tensors = zip(*terms, strict=True)
-        if tensors[0].device.type == "cpu":
-            total = WeightedSum.apply(torch.stack(weights), *tensors)
+class _Chains:
+    """Chains of units of one output shape, run on one x: what their forward pass leaves for the backward pass."""
+
+    def __init__(self, x, chains: list[list[Unit]], shape):
+        self.chains = chains
+        self.ends = x.new_empty(len(chains), *shape)
+        self.inner: list[torch.Tensor] = []
+        self.norms = []
+        for chain, end in zip(chains, self.ends, strict=True):
+            source, norms = x, [_identity(x)]
+            for unit in chain:
+                y = end if unit is chain[-1] else x.new_empty(unit.output_shape(source.shape))
+                norms.append(_forward(unit, source, norms[-1], y))
+                source = y
+                if y is not end:
+                    self.inner.append(y)
+            self.norms.append(norms)
+
+    @classmethod
+    def restored(cls, saved, chains, norms) -> "_Chains":
+        """From its saved tensors: an iterator over ends and inner."""
+        self = cls.__new__(cls)
+        self.chains, self.norms, self.ends = chains, norms, next(saved)
+        self.inner = [next(saved) for chain in chains for _ in chain[1:]]
+        return self
+
+    def last_norms(self) -> list:
+        return [norms[-1] for norms in self.norms]
+
+    def means(self) -> np.ndarray:
+        return self._stack([norm.mean for norm in self.last_norms()])
+
+    def weighted(self, weights) -> tuple[np.ndarray, np.ndarray]:
+        """Factors (chains, C) of the ends and the shift (C) of the sum of weights[k] * norm[k](ends[k])."""
+        a = self._stack([weight * norm.a for weight, norm in zip(weights, self.last_norms(), strict=True)])
+        b = [weight * norm.b for weight, norm in zip(weights, self.last_norms(), strict=True)]
+        return a, self._stack(b).sum(0)
+
+    def _stack(self, rows) -> np.ndarray:
+        return np.stack(rows) if rows else np.zeros((0, kernels.whole_lanes(self.ends.shape[-1])), _dtype(self.ends))
+
+    def backward(self, k: int, g, total, moment, scale, x, dx, wants_x: bool, wants: list[list[bool]]):
+        """dx plus that of chain k, or None, and its parameters' gradients; total and moment are the sums of g."""
+        chain, norms = self.chains[k], self.norms[k]
+        before = sum(len(chain) - 1 for chain in self.chains[:k])
+        outputs = [x, *self.inner[before : before + len(chain) - 1], self.ends[k]]
+        found = [[None] * 4 for _ in chain]
+        for index in reversed(range(len(chain))):
+            unit, source, y = chain[index], outputs[index], outputs[index + 1]
+            factor = scale if index + 1 == len(chain) else 1
+            if not (wants_x or any(map(any, wants[: index + 1]))):
+                break
+            add = index == 0 and dx is not None
+            into = dx if add else torch.empty_like(source)
+            arguments = (unit, g, total, moment, y, norms[index + 1], factor, source, norms[index], into, add)
+            found[index], total, moment = _backward(*arguments, wants[index])
+            g = into
         else:
-            total = sum(weight * tensor for weight, tensor in terms)
-    for tensor in scaled:
-        total = tensor if total is None else total.add_(tensor)
-    return total
+            dx = g
+        return dx, found
+
+
+def _identity(x):
+    zeros = np.zeros(kernels.whole_lanes(x.shape[3]), _dtype(x))
+    ones = zeros.copy()
+    ones[: x.shape[3]] = 1
+    return kernels.Norm(ones, zeros, zeros, ones)
+
+
+def _forward(unit: Unit, x, before, y):
+    """Runs `unit` on before(x) into y, and gives its BatchNorm."""
+    N, H, W, D = y.shape
+    norm = unit.norm
+    if N * H * W < 2:
+        raise ValueError(f"BatchNorm needs more than one value a channel in training, not input of shape {(N, D, H, W)}")
+    empty = _nothing(x)
+    statistics = (empty, empty, 0.0)
+    if norm.track_running_stats:
+        norm.num_batches_tracked.add_(1)
+        statistics = (norm.running_mean.numpy(), norm.running_var.numpy(), norm.momentum)
+    scales = (_values(norm.weight, x), _values(norm.bias, x))
+    return kernels.forward(_flat(x), N, x.shape[3], before, *_fixed(unit, x), D, _flat(y), norm.eps, *scales, *statistics)
+
+
+def _backward(unit: Unit, g, total, moment, y, norm, factor, x, before, into, add: bool, wants: list[bool]):
+    """The gradients of `unit.parameters()`, and the sums over `into` that the BatchNorm before x needs.
+
+    `into` takes the gradient for before(x), or with `add` has it added.
+    """
+    dtype, empty = _dtype(x), _nothing(x)
+    window, pointwise, gamma, _ = unit.parameters()
+    dwindow = torch.empty_like(window) if wants[0] else None
+    dpointwise = torch.empty_like(pointwise, memory_format=torch.contiguous_format) if wants[1] else None
+    total, moment, sums, products = kernels.backward(
+        _flat(g), total, moment, _flat(y), y.shape[3], norm, dtype.type(factor), _flat(x), x.shape[0], x.shape[3], before,
+        *_fixed(unit, x), _flat(into), add,
+        empty if dwindow is None else _flat(dwindow), empty if dpointwise is None else _flat(dpointwise),
+    )  # fmt: skip
+    found = [dwindow, dpointwise, None, None]
+    if gamma is not None:
+        found[2:] = torch.from_numpy(factor * products), torch.from_numpy(factor * sums)
+    return found, total, moment
+
+
+def _fixed(unit: Unit, x):
+    """What both kernels take alike: low, high, kind, window weight, window, pointwise weight."""
+    dtype = _dtype(x)
+    kind = {None: kernels.NO_WINDOW, nn.Conv2d: kernels.CONVOLUTION, nn.MaxPool2d: kernels.MAXIMUM}.get(
+        None if unit.window is None else type(unit.window), kernels.AVERAGE
+    )
+    window, pointwise, *_ = unit.parameters()
+    geometry = kernels.window(*unit.geometry(), x.shape[1], x.shape[2], dtype)
+    return dtype.type(unit.low), dtype.type(unit.high), kind, _values(window, x), geometry, _values(pointwise, x)
+
+
+def _values(parameter, x) -> np.ndarray:
+    """A parameter's numbers in PyTorch's order; none for None."""
+    return _nothing(x) if parameter is None else parameter.detach().contiguous().view(-1).numpy()
+
+
+def _nothing(x) -> np.ndarray:
+    return np.empty(0, _dtype(x))
+
+
+def _dtype(x) -> np.dtype:
+    return _FLOAT32 if x.dtype == torch.float32 else _FLOAT64
+
+
+_FLOAT32, _FLOAT64 = np.dtype("float32"), np.dtype("float64")
+
+
+def _rows(x) -> torch.Tensor:
+    """(N, C, H, W) -> (N, H, W, C), a view where x is channels_last."""
+    return x.detach().permute(0, 2, 3, 1).contiguous()
+
+
+def _flat(x) -> np.ndarray:
+    return x.detach().view(-1).numpy()

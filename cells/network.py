@@ -75,19 +75,26 @@ class AuxiliaryHead(nn.Module):
 class Network(nn.Module):
     """The network of a genotype: images (N, 3, H, W) -> (logits, auxiliary logits or None).
 
-    Auxiliary logits come in training mode only. Raises InputError if the genotype names an operator that is not
-    registered.
+    Auxiliary logits come in training mode only. Without `compiled`, PyTorch's own layers run on a CPU, too. Raises
+    InputError if the genotype names an operator that is not registered.
     """
 
-    def __init__(self, genotype: Genotype, channels: int, layers: int, classes: int, auxiliary: bool = True):
+    def __init__(
+        self,
+        genotype: Genotype,
+        channels: int,
+        layers: int,
+        classes: int,
+        auxiliary: bool = True,
+        compiled: bool = True,
+    ):
         super().__init__()
         check_operators(genotype)
         self.genotype = genotype
         self.stem = build_stem(channels)
         specs = stack_cells(layers, channels, len(genotype.normal.concat), len(genotype.reduce.concat))
-        self.cells = nn.ModuleList(
-            accelerate(NetworkCell(genotype.reduce if spec.reduction else genotype.normal, spec)) for spec in specs
-        )
+        cells = [NetworkCell(genotype.reduce if spec.reduction else genotype.normal, spec) for spec in specs]
+        self.cells = nn.ModuleList(map(accelerate, cells) if compiled else cells)
         self.auxiliary_index = 2 * layers // 3
         head = AuxiliaryHead(specs[self.auxiliary_index].output_channels, classes) if auxiliary else None
         self.auxiliary_head = head

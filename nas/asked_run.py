@@ -112,9 +112,10 @@ class AskedRun:
         from nas.device import resolve_device
         from nas.loop import readable_time
 
-        resolve_device(self.config.device)
+        device = resolve_device(self.config.device)
         if self.config.threads is not None:
             torch.set_num_threads(self.config.threads)
+        self._decide_compile(device.type)
         source = self.config.data, self.config.image_size
         summary = summarize_data(*source)
         for name, least in (("train_images", least_images), ("test_images", 1)):
@@ -137,6 +138,17 @@ class AskedRun:
             hint = "; --preset quick takes minutes" if expected.seconds > LONG_RUN_SECONDS else ""
             self.say(f"this run will take about {amount} here{hint}")
         return data
+
+    def _decide_compile(self, device: str):
+        """Fixes whether operators run as compiled loops, kept with the run; says if that is not as asked or slow."""
+        from cells.fast import can_compile
+
+        possible = device == "cpu" and can_compile()
+        if self.config.compile is None:
+            self.config = self.config.model_copy(update={"compile": possible})
+        if not possible and (device == "cpu" or self.config.compile):
+            why = "Numba is not installed" if device == "cpu" else f"it is for a CPU, not {device}"
+            self.say(f"operators are not compiled, as {why}; PyTorch's own layers run")
 
     def begin(self, data, operators: Sequence[str], space=None, genotype: Genotype | None = None) -> bool:
         """Makes the folder ready; returns whether there is a checkpoint to go on from."""

@@ -55,6 +55,9 @@ class Settings(BaseModel):
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     threads: Count | None = Field(None, description="CPU threads; PyTorch's choice if not given")
+    compile: bool | None = Field(
+        None, description="on a CPU run operators as loops that Numba compiles and caches; yes if not given and it can"
+    )
     stop_after: Positive | None = Field(None, description="minutes after which the run saves itself and stops")
 
 

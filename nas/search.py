@@ -27,8 +27,8 @@ class SearchState(RunState):
 
     def __init__(self, config: SearchConfig, space: SearchSpace, classes: int, device: torch.device):
         torch.manual_seed(step_seed(config.seed, "initial weights", 0, 0))
-        recompute = config.memory == "recompute"
-        self.supernet = Supernet(space, config.channels, config.layers, classes, recompute)
+        compiled, recompute = config.compile is not False, config.memory == "recompute"
+        self.supernet = Supernet(space, config.channels, config.layers, classes, recompute, compiled)
         self.supernet.to(device, memory_format=torch.channels_last)
         self.weight_optimizer = torch.optim.SGD(
             self.supernet.weights(), config.learning_rate, config.momentum, weight_decay=config.weight_decay

@@ -22,7 +22,8 @@ class TrainState(RunState):
 
     def __init__(self, config: TrainConfig, genotype: Genotype, classes: int, device: torch.device):
         torch.manual_seed(step_seed(config.seed, "initial weights", 0, 0))
-        self.network = Network(genotype, config.channels, config.layers, classes, config.auxiliary)
+        compiled = config.compile is not False
+        self.network = Network(genotype, config.channels, config.layers, classes, config.auxiliary, compiled)
         self.network.to(device, memory_format=torch.channels_last)
         self.optimizer = torch.optim.SGD(
             self.network.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay

@@ -37,8 +37,8 @@ class ReLUConvBN(nn.Sequential):
 class FactorizedReduce(nn.Module):
     """Half the resolution without losing every other pixel: (N, C_in, H, W) -> (N, C_out, ceil(H / 2), ceil(W / 2)).
 
-    ReLU, then two strided 1x1 convolutions, the second on the image shifted by one pixel, concatenated; BatchNorm.
-    At an odd size the shifted image is padded by a row or column of zeros, so that both halves agree.
+    ReLU, then two 1x1 convolutions, one on the even pixels of both directions and one on the odd ones, concatenated;
+    BatchNorm. An odd size is filled up by a row or column of zeros, so that both halves agree.
     """
 
     def __init__(self, in_channels, out_channels, affine=True):
@@ -46,12 +46,13 @@ class FactorizedReduce(nn.Module):
         if out_channels % 2:
             raise ValueError(f"a factorized reduction needs an even number of output channels, not {out_channels}")
         self.relu = nn.ReLU()
-        self.conv_1 = nn.Conv2d(in_channels, out_channels // 2, 1, stride=2, bias=False)
-        self.conv_2 = nn.Conv2d(in_channels, out_channels // 2, 1, stride=2, bias=False)
+        self.conv_1 = nn.Conv2d(in_channels, out_channels // 2, 1, bias=False)
+        self.conv_2 = nn.Conv2d(in_channels, out_channels // 2, 1, bias=False)
         self.bn = nn.BatchNorm2d(out_channels, affine=affine)
 
     def forward(self, x):
-        x = self.relu(x)
         height, width = x.shape[-2:]
-        shifted = F.pad(x[:, :, 1:, 1:], (0, width % 2, 0, height % 2))
-        return self.bn(torch.cat([self.conv_1(x), self.conv_2(shifted)], dim=1))
+        if height % 2 or width % 2:
+            x = F.pad(x, (0, width % 2, 0, height % 2))
+        even, odd = self.relu(x[:, :, ::2, ::2]), self.relu(x[:, :, 1::2, 1::2])
+        return self.bn(torch.cat([self.conv_1(even), self.conv_2(odd)], dim=1))

@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cells.fast import FastSequential
 from cells.genotype import CellGenotype, Edge, Genotype, load_genotype, parse_genotype
 from cells.network import AuxiliaryHead, Network, check_operators, describe_network, drop_path
 from search_spaces import register_operator
@@ -100,18 +99,17 @@ def test_resolution_halves_at_a_third_and_two_thirds_of_the_depth(layers, reduct
 
 @pytest.mark.parametrize("image_size", [8, 9])
 @pytest.mark.parametrize("name", ["darts_v2", "amoebanet"])
-def test_the_fast_layers_of_training_compute_what_pytorchs_own_do(monkeypatch, name, image_size):
+def test_the_compiled_layers_of_training_compute_what_pytorchs_own_do(name, image_size):
     images, results = torch.randn(3, 3, image_size, image_size).double(), []
-    for fast in (True, False):
-        monkeypatch.setattr(FastSequential, "fast", fast)
+    for compiled in (True, False):
         torch.manual_seed(0)
-        model = Network(load_genotype(name), channels=4, layers=3, classes=3, auxiliary=False).double()
+        model = Network(load_genotype(name), 4, 3, classes=3, auxiliary=False, compiled=compiled).double()
         logits, _ = model(images, 0.2)
         gradients = torch.autograd.grad(logits.square().sum(), list(model.parameters()))
         statistics = [buffer.double() for buffer in model.buffers()]
         results.append([logits, *gradients, *statistics])
-    for fast, plain in zip(*results, strict=True):
-        torch.testing.assert_close(fast, plain, rtol=1e-7, atol=1e-9)
+    for mine, plain in zip(*results, strict=True):
+        torch.testing.assert_close(mine, plain, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("image_size", [8, 9, 15, 32])
