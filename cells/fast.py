@@ -63,7 +63,7 @@ class FastSequential(nn.Sequential):
         while layers:
             units, rest = read_units(layers) if runs_compiled(x) else ([], layers)
             if units:
-                (x,), layers = fused_sums(x, Sums([[units]])), rest
+                (x,), layers = fused_sums(x, Sums([[units]], [])), rest
             else:
                 x, layers = layers[0](x), layers[1:]
         return x
@@ -176,7 +176,7 @@ class Sums(NamedTuple):
     """What leaves a node: M sums of chains of units, own[m] each, and of the shared chains, an empty one being x."""
 
     own: list[list[list[Unit]]]
-    shared: list[list[Unit]] = []
+    shared: list[list[Unit]]
 
     def chains(self) -> list[list[Unit]]:
         return [*self.shared, *(chain for chains in self.own for chain in chains)]
@@ -364,14 +364,15 @@ def _forward(unit: Unit, x, before, y):
     N, H, W, D = y.shape
     norm = unit.norm
     if N * H * W < 2:
-        raise ValueError(f"BatchNorm needs more than one value a channel in training, not input of shape {(N, D, H, W)}")
+        raise ValueError(f"BatchNorm needs more than one value a channel in training, not shape {(N, D, H, W)}")
     empty = _nothing(x)
     statistics = (empty, empty, 0.0)
     if norm.track_running_stats:
         norm.num_batches_tracked.add_(1)
         statistics = (norm.running_mean.numpy(), norm.running_var.numpy(), norm.momentum)
     scales = (_values(norm.weight, x), _values(norm.bias, x))
-    return kernels.forward(_flat(x), N, x.shape[3], before, *_fixed(unit, x), D, _flat(y), norm.eps, *scales, *statistics)
+    fixed = _fixed(unit, x)
+    return kernels.forward(_flat(x), N, x.shape[3], before, *fixed, D, _flat(y), norm.eps, *scales, *statistics)
 
 
 def _backward(unit: Unit, g, total, moment, y, norm, factor, x, before, into, add: bool, wants: list[bool]):
@@ -383,9 +384,10 @@ def _backward(unit: Unit, g, total, moment, y, norm, factor, x, before, into, ad
     window, pointwise, gamma, _ = unit.parameters()
     dwindow = torch.empty_like(window) if wants[0] else None
     dpointwise = torch.empty_like(pointwise, memory_format=torch.contiguous_format) if wants[1] else None
+    N, C, D = x.shape[0], x.shape[3], y.shape[3]
     total, moment, sums, products = kernels.backward(
-        _flat(g), total, moment, _flat(y), y.shape[3], norm, dtype.type(factor), _flat(x), x.shape[0], x.shape[3], before,
-        *_fixed(unit, x), _flat(into), add,
+        _flat(g), total, moment, _flat(y), D, norm, dtype.type(factor), _flat(x), N, C, before, *_fixed(unit, x),
+        _flat(into), add,
         empty if dwindow is None else _flat(dwindow), empty if dpointwise is None else _flat(dpointwise),
     )  # fmt: skip
     found = [dwindow, dpointwise, None, None]

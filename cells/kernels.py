@@ -11,7 +11,7 @@ weights) is filled up with zeros to whole blocks. Sums are taken for each of at 
 and then added, so results do not depend on the number of threads.
 """
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,15 +23,15 @@ from cells.simd import (
     clip,
     fill,
     fma,
-    load,
-    load_part,
     mul,
+    read,
+    read_part,
     splat,
-    store,
-    store_part,
     sub,
     where_equal,
     where_inside,
+    write,
+    write_part,
 )
 
 PARTS = 16
@@ -66,7 +66,7 @@ class Window(NamedTuple):
     inverse_count: np.ndarray  # (pixels out, filled up) one over the number of taps inside the image
 
 
-@lru_cache(maxsize=None)
+@cache
 def window(size: int, dilation: int, stride: int, height: int, width: int, dtype: np.dtype) -> Window:
     """The `Window` of a size x size kernel with "same" padding."""
     padding = dilation * (size // 2)
@@ -99,23 +99,23 @@ def window(size: int, dilation: int, stride: int, height: int, width: int, dtype
 
 
 @_jit
-def _read(array, index, lanes):
-    return load(array, index) if lanes == LANES else load_part(array, index, lanes)
+def _read_block(array, index, lanes):
+    return read(array, index) if lanes == LANES else read_part(array, index, lanes)
 
 
 @_jit
-def _write(array, index, vector, lanes):
+def _write_block(array, index, vector, lanes):
     if lanes == LANES:
-        store(array, index, vector)
+        write(array, index, vector)
     else:
-        store_part(array, index, vector, lanes)
+        write_part(array, index, vector, lanes)
 
 
 @_jit
 def _activate(out, places, x, start, channels, lanes, a, b, low, high):
     """out at places[p] = clip(a x + b) of one block of channels of one image."""
     for p in range(len(places)):
-        store(out, places[p], clip(fma(_read(x, start + p * channels, lanes), a, b), low, high))
+        write(out, places[p], clip(fma(_read_block(x, start + p * channels, lanes), a, b), low, high))
 
 
 @_jit
@@ -127,26 +127,26 @@ def _look(out, start, padded, kind, taps, first, window):
         p4, p5, p6, p7 = base[p + 4], base[p + 5], base[p + 6], base[p + 7]
         if kind == MAXIMUM:
             for i in range(8):
-                best = load(padded, base[p + i])
+                best = read(padded, base[p + i])
                 for t in range(1, window.taps):
-                    x = load(padded, base[p + i] + offset[t])
+                    x = read(padded, base[p + i] + offset[t])
                     best = clip(best, x, fill(_infinity(padded)))
-                store(out, start + (p + i) * LANES, best)
+                write(out, start + (p + i) * LANES, best)
             continue
         zero = fill(padded.dtype.type(0))
         y0, y1, y2, y3, y4, y5, y6, y7 = zero, zero, zero, zero, zero, zero, zero, zero
         for t in range(window.taps):
-            w, o = load(taps, first + t * LANES), offset[t]
-            y0, y1 = fma(w, load(padded, p0 + o), y0), fma(w, load(padded, p1 + o), y1)
-            y2, y3 = fma(w, load(padded, p2 + o), y2), fma(w, load(padded, p3 + o), y3)
-            y4, y5 = fma(w, load(padded, p4 + o), y4), fma(w, load(padded, p5 + o), y5)
-            y6, y7 = fma(w, load(padded, p6 + o), y6), fma(w, load(padded, p7 + o), y7)
+            w, o = read(taps, first + t * LANES), offset[t]
+            y0, y1 = fma(w, read(padded, p0 + o), y0), fma(w, read(padded, p1 + o), y1)
+            y2, y3 = fma(w, read(padded, p2 + o), y2), fma(w, read(padded, p3 + o), y3)
+            y4, y5 = fma(w, read(padded, p4 + o), y4), fma(w, read(padded, p5 + o), y5)
+            y6, y7 = fma(w, read(padded, p6 + o), y6), fma(w, read(padded, p7 + o), y7)
         to = start + p * LANES
         _store_tile(out, to, y0, y1, y2, y3, y4, y5, y6, y7)
         if kind == AVERAGE:
             for i in range(8):
                 place = to + i * LANES
-                store(out, place, mul(load(out, place), splat(window.inverse_count, p + i)))
+                write(out, place, mul(read(out, place), splat(window.inverse_count, p + i)))
 
 
 @_jit
@@ -156,37 +156,37 @@ def _infinity(array):
 
 @_jit
 def _store_tile(out, to, y0, y1, y2, y3, y4, y5, y6, y7):
-    store(out, to, y0)
-    store(out, to + LANES, y1)
-    store(out, to + 2 * LANES, y2)
-    store(out, to + 3 * LANES, y3)
-    store(out, to + 4 * LANES, y4)
-    store(out, to + 5 * LANES, y5)
-    store(out, to + 6 * LANES, y6)
-    store(out, to + 7 * LANES, y7)
+    write(out, to, y0)
+    write(out, to + LANES, y1)
+    write(out, to + 2 * LANES, y2)
+    write(out, to + 3 * LANES, y3)
+    write(out, to + 4 * LANES, y4)
+    write(out, to + 5 * LANES, y5)
+    write(out, to + 6 * LANES, y6)
+    write(out, to + 7 * LANES, y7)
 
 
 @_jit
 def _scatter(spread, gradient, start, padded, kind, taps, first, window):
     """Adds to `spread` the gradient of `_look` for the padded copy."""
     for p in range(window.pixels_out):
-        g = load(gradient, start + p * LANES)
+        g = read(gradient, start + p * LANES)
         if kind == AVERAGE:
             g = mul(g, splat(window.inverse_count, p))
         base = window.base[p]
         if kind == MAXIMUM:  # to the first tap that attains it
-            best = load(padded, base)
+            best = read(padded, base)
             for t in range(1, window.taps):
-                best = clip(best, load(padded, base + window.offset[t]), fill(_infinity(padded)))
+                best = clip(best, read(padded, base + window.offset[t]), fill(_infinity(padded)))
             for t in range(window.taps):
                 place = base + window.offset[t]
-                x, zero = load(padded, place), fill(padded.dtype.type(0))
-                store(spread, place, add(load(spread, place), where_equal(x, best, g, zero)))
+                x, zero = read(padded, place), fill(padded.dtype.type(0))
+                write(spread, place, add(read(spread, place), where_equal(x, best, g, zero)))
                 g = where_equal(x, best, zero, g)
         else:
             for t in range(window.taps):
                 place = base + window.offset[t]
-                store(spread, place, fma(load(taps, first + t * LANES), g, load(spread, place)))
+                write(spread, place, fma(read(taps, first + t * LANES), g, read(spread, place)))
 
 
 @_jit
@@ -198,16 +198,16 @@ def _correlate(out, first, gradient, start, padded, window):
         zero = fill(padded.dtype.type(0))
         w0, w1, w2, w3, w4 = zero, zero, zero, zero, zero
         for p in range(window.pixels_out):
-            g, base = load(gradient, start + p * LANES), window.base[p]
-            w0, w1 = fma(g, load(padded, base + o0), w0), fma(g, load(padded, base + o1), w1)
-            w2, w3 = fma(g, load(padded, base + o2), w2), fma(g, load(padded, base + o3), w3)
-            w4 = fma(g, load(padded, base + o4), w4)
+            g, base = read(gradient, start + p * LANES), window.base[p]
+            w0, w1 = fma(g, read(padded, base + o0), w0), fma(g, read(padded, base + o1), w1)
+            w2, w3 = fma(g, read(padded, base + o2), w2), fma(g, read(padded, base + o3), w3)
+            w4 = fma(g, read(padded, base + o4), w4)
         to = first + t * LANES
-        store(out, to, add(load(out, to), w0))
-        store(out, to + LANES, add(load(out, to + LANES), w1))
-        store(out, to + 2 * LANES, add(load(out, to + 2 * LANES), w2))
-        store(out, to + 3 * LANES, add(load(out, to + 3 * LANES), w3))
-        store(out, to + 4 * LANES, add(load(out, to + 4 * LANES), w4))
+        write(out, to, add(read(out, to), w0))
+        write(out, to + LANES, add(read(out, to + LANES), w1))
+        write(out, to + 2 * LANES, add(read(out, to + 2 * LANES), w2))
+        write(out, to + 3 * LANES, add(read(out, to + 3 * LANES), w3))
+        write(out, to + 4 * LANES, add(read(out, to + 4 * LANES), w4))
 
 
 @_jit
@@ -219,7 +219,7 @@ def _multiply(out, start, x, pixels, columns, W, first, pitch):
         for block in range(0, columns, LANES):
             row, end = block * pixels + p * LANES, min(LANES, columns - block)
             for lane in range(end):
-                w, c = load(W, first + (block + lane) * pitch), row + lane
+                w, c = read(W, first + (block + lane) * pitch), row + lane
                 y0, y1 = fma(w, splat(x, c), y0), fma(w, splat(x, c + LANES), y1)
                 y2, y3 = fma(w, splat(x, c + 2 * LANES), y2), fma(w, splat(x, c + 3 * LANES), y3)
                 y4, y5 = fma(w, splat(x, c + 4 * LANES), y4), fma(w, splat(x, c + 5 * LANES), y5)
@@ -235,20 +235,20 @@ def _multiply_transposed(out, to, x, pixels, columns, g, start, pitch):
         row = c // LANES * pixels * LANES + c % LANES
         w0, w1, w2, w3, w4, w5, w6, w7 = zero, zero, zero, zero, zero, zero, zero, zero
         for p in range(pixels):
-            v, i = load(g, start + p * LANES), row + p * LANES
+            v, i = read(g, start + p * LANES), row + p * LANES
             w0, w1 = fma(v, splat(x, i), w0), fma(v, splat(x, i + 1), w1)
             w2, w3 = fma(v, splat(x, i + 2), w2), fma(v, splat(x, i + 3), w3)
             w4, w5 = fma(v, splat(x, i + 4), w4), fma(v, splat(x, i + 5), w5)
             w6, w7 = fma(v, splat(x, i + 6), w6), fma(v, splat(x, i + 7), w7)
         i = to + c * pitch
-        store(out, i, add(load(out, i), w0))
-        store(out, i + pitch, add(load(out, i + pitch), w1))
-        store(out, i + 2 * pitch, add(load(out, i + 2 * pitch), w2))
-        store(out, i + 3 * pitch, add(load(out, i + 3 * pitch), w3))
-        store(out, i + 4 * pitch, add(load(out, i + 4 * pitch), w4))
-        store(out, i + 5 * pitch, add(load(out, i + 5 * pitch), w5))
-        store(out, i + 6 * pitch, add(load(out, i + 6 * pitch), w6))
-        store(out, i + 7 * pitch, add(load(out, i + 7 * pitch), w7))
+        write(out, i, add(read(out, i), w0))
+        write(out, i + pitch, add(read(out, i + pitch), w1))
+        write(out, i + 2 * pitch, add(read(out, i + 2 * pitch), w2))
+        write(out, i + 3 * pitch, add(read(out, i + 3 * pitch), w3))
+        write(out, i + 4 * pitch, add(read(out, i + 4 * pitch), w4))
+        write(out, i + 5 * pitch, add(read(out, i + 5 * pitch), w5))
+        write(out, i + 6 * pitch, add(read(out, i + 6 * pitch), w6))
+        write(out, i + 7 * pitch, add(read(out, i + 7 * pitch), w7))
 
 
 @_jit
@@ -350,7 +350,7 @@ def forward(
             for c in range(0, C, LANES):
                 target = z[c * pixels : (c + LANES) * pixels] if kind == NO_WINDOW else padded
                 start, lanes = n * Q * C + c, min(LANES, C - c)
-                a, b = load(before.a, c), load(before.b, c)
+                a, b = read(before.a, c), read(before.b, c)
                 _activate(target, places, x, start, C, lanes, a, b, fill(low), fill(high))
                 if kind != NO_WINDOW:
                     _look(z, c * pixels, padded, kind, taps, c * window.taps, window)
@@ -359,16 +359,16 @@ def forward(
                 result = tile if pointwise else z[d * pixels : (d + LANES) * pixels]
                 if pointwise:
                     _multiply(tile, 0, z, pixels, C, W, d, pitch)
-                pivot = load(result, 0)
+                pivot = read(result, 0)
                 first, second = fill(x.dtype.type(0)), fill(x.dtype.type(0))
                 for p in range(P):
-                    value = load(result, p * LANES)
-                    _write(y, start + p * D, value, lanes)
+                    value = read(result, p * LANES)
+                    _write_block(y, start + p * D, value, lanes)
                     value = sub(value, pivot)
                     first, second = add(first, value), fma(value, value, second)
                 count, share = fill(x.dtype.type(P)), fill(x.dtype.type(1 / P))
-                store(flat_total, n * pitch + d, fma(pivot, count, first))
-                store(flat_square, n * pitch + d, sub(second, mul(mul(first, first), share)))
+                write(flat_total, n * pitch + d, fma(pivot, count, first))
+                write(flat_square, n * pitch + d, sub(second, mul(mul(first, first), share)))
     return _normalize(total, square, D, P, eps, gamma, beta, running_mean, running_var, momentum)
 
 
@@ -421,17 +421,17 @@ def backward(
         for n in range(part * N // parts, (part + 1) * N // parts):
             for d in range(0, D, LANES):
                 start, lanes = n * P * D + d, min(LANES, D - d)
-                pd, qd, rd = load(p, d), load(q, d), load(r, d)
+                pd, qd, rd = read(p, d), read(q, d), read(r, d)
                 for i in range(P):
                     j = start + i * D
-                    value = fma(pd, _read(g, j, lanes), fma(qd, _read(y, j, lanes), rd))
-                    store(dy, d * pixels + i * LANES, value)
+                    value = fma(pd, _read_block(g, j, lanes), fma(qd, _read_block(y, j, lanes), rd))
+                    write(dy, d * pixels + i * LANES, value)
             for c in range(0, C, LANES):
                 here = c * pixels
                 if pointwise:
                     _multiply(dz, here, dy, pixels, D, W, c, wide_C)
                 start, lanes = n * Q * C + c, min(LANES, C - c)
-                a, b, center, lo, hi = load(before.a, c), load(before.b, c), load(before.mean, c), fill(low), fill(high)
+                a, b, center, lo, hi = read(before.a, c), read(before.b, c), read(before.mean, c), fill(low), fill(high)
                 if kind == NO_WINDOW:
                     if trains_pointwise:
                         _activate(z[here : here + Q * LANES], places, x, start, C, lanes, a, b, lo, hi)
@@ -447,10 +447,10 @@ def backward(
                         _correlate(flat_dtaps, to, dz, here, padded, window)
                     if gathers:
                         for i in range(P):
-                            value = load(dz, here + i * LANES)
+                            value = read(dz, here + i * LANES)
                             if kind == AVERAGE:
                                 value = mul(value, splat(window.inverse_count, i))
-                            store(spread, window.inside[i], value)
+                            write(spread, window.inside[i], value)
                         _look(du, 0, spread, CONVOLUTION, turned, first_tap, window)
                         source = du
                     else:
@@ -460,15 +460,15 @@ def backward(
                 first, second = fill(x.dtype.type(0)), fill(x.dtype.type(0))
                 for i in range(Q):
                     j = start + i * C
-                    value = _read(x, j, lanes)
-                    slope = load(source, i * LANES if gathers else window.inside[i])
+                    value = _read_block(x, j, lanes)
+                    slope = read(source, i * LANES if gathers else window.inside[i])
                     slope = where_inside(fma(value, a, b), lo, hi, slope)
                     first, second = add(first, slope), fma(slope, sub(value, center), second)
                     if accumulate:
-                        slope = add(slope, _read(dx, j, lanes))
-                    _write(dx, j, slope, lanes)
-                store(flat_total, n * wide_C + c, first)
-                store(flat_moment, n * wide_C + c, second)
+                        slope = add(slope, _read_block(dx, j, lanes))
+                    _write_block(dx, j, slope, lanes)
+                write(flat_total, n * wide_C + c, first)
+                write(flat_moment, n * wide_C + c, second)
             if trains_pointwise:
                 for d in range(0, D, LANES):
                     to = part * wide_C * wide_D + d
@@ -497,19 +497,19 @@ def mix(out, N, C, own, a, shared, a_shared, b, x, x_weight, base, has_base):
     flat_a, flat_shared, pitch = a.ravel(), a_shared.ravel(), whole_lanes(C)
     for n in prange(N):
         for c in range(0, C, LANES):
-            lanes, shift, skip = min(LANES, C - c), load(b, c), fill(x_weight)
+            lanes, shift, skip = min(LANES, C - c), read(b, c), fill(x_weight)
             for p in range(n * P, (n + 1) * P):
                 i = p * C + c
                 value = shift
                 if has_base:
-                    value = add(value, _read(base, i, lanes))
+                    value = add(value, _read_block(base, i, lanes))
                 if x_weight != 0:
-                    value = fma(skip, _read(x, i, lanes), value)
+                    value = fma(skip, _read_block(x, i, lanes), value)
                 for k in range(K):
-                    value = fma(load(flat_a, k * pitch + c), _read(own, k * length + i, lanes), value)
+                    value = fma(read(flat_a, k * pitch + c), _read_block(own, k * length + i, lanes), value)
                 for s in range(S):
-                    value = fma(load(flat_shared, s * pitch + c), _read(shared, s * length + i, lanes), value)
-                _write(out, i, value, lanes)
+                    value = fma(read(flat_shared, s * pitch + c), _read_block(shared, s * length + i, lanes), value)
+                _write_block(out, i, value, lanes)
 
 
 @_jit_parallel
@@ -518,7 +518,8 @@ def moments(g, N, C, own, mean, shared, mean_shared, x, with_x):
     (K + S, N, C); and, if `with_x`, times x (N, C)."""
     K, S, length = len(mean), len(mean_shared), len(g)
     P, wide = length // (N * C), whole_lanes(C)
-    total, moment, product = np.zeros((N, wide), g.dtype), np.zeros((K + S, N, wide), g.dtype), np.zeros((N, wide), g.dtype)
+    total, product = np.zeros((N, wide), g.dtype), np.zeros((N, wide), g.dtype)
+    moment = np.zeros((K + S, N, wide), g.dtype)
     flat_total, flat_moment, flat_product = total.ravel(), moment.ravel(), product.ravel()
     flat_mean, flat_shared = mean.ravel(), mean_shared.ravel()
     for n in prange(N):
@@ -527,20 +528,21 @@ def moments(g, N, C, own, mean, shared, mean_shared, x, with_x):
             sums, products = zero, zero
             for p in range(P):
                 i = start + p * C
-                value = _read(g, i, lanes)
+                value = _read_block(g, i, lanes)
                 sums = add(sums, value)
                 if with_x:
-                    products = fma(value, _read(x, i, lanes), products)
-            store(flat_total, n * wide + c, sums)
-            store(flat_product, n * wide + c, products)
+                    products = fma(value, _read_block(x, i, lanes), products)
+            write(flat_total, n * wide + c, sums)
+            write(flat_product, n * wide + c, products)
             for k in range(K + S):
                 source, first = (own, k * length) if k < K else (shared, (k - K) * length)
-                center = load(flat_mean, k * wide + c) if k < K else load(flat_shared, (k - K) * wide + c)
+                center = read(flat_mean, k * wide + c) if k < K else read(flat_shared, (k - K) * wide + c)
                 products = zero
                 for p in range(P):
                     i = start + p * C
-                    products = fma(_read(g, i, lanes), sub(_read(source, first + i, lanes), center), products)
-                store(flat_moment, (k * N + n) * wide + c, products)
+                    value = sub(_read_block(source, first + i, lanes), center)
+                    products = fma(_read_block(g, i, lanes), value, products)
+                write(flat_moment, (k * N + n) * wide + c, products)
     return total, moment, product
 
 

@@ -1,9 +1,9 @@
 """Vectors of `LANES` numbers for Numba: a value of a compiled loop that lies in a register.
 
-    total = fma(load(x, i), load(y, j), total)      # total[l] += x[i + l] * y[j + l]
+    total = fma(read(x, i), read(y, j), total)      # total[l] += x[i + l] * y[j + l]
 
-Arrays are contiguous and of one dimension; indices count numbers, and nothing checks them. `load` and `store` take
-all lanes; `load_part` and `store_part` the first few, for the end of what is not a multiple of `LANES` wide.
+Arrays are contiguous and of one dimension; indices count numbers, and nothing checks them. `read` and `write` take
+all lanes; `read_part` and `write_part` the first few, for the end of what is not a multiple of `LANES` wide.
 """
 
 from llvmlite import binding, ir
@@ -30,7 +30,7 @@ class _VectorModel(models.PrimitiveModel):
 
 
 @intrinsic
-def load(typing, array, index):
+def read(typing, array, index):
     """array[index : index + LANES]."""
 
     def generate(context, builder, signature, arguments):
@@ -41,7 +41,7 @@ def load(typing, array, index):
 
 
 @intrinsic
-def store(typing, array, index, vector):
+def write(typing, array, index, vector):
     """array[index : index + LANES] = vector."""
 
     def generate(context, builder, signature, arguments):
@@ -53,7 +53,7 @@ def store(typing, array, index, vector):
 
 
 @intrinsic
-def load_part(typing, array, index, lanes):
+def read_part(typing, array, index, lanes):
     """The first `lanes` numbers from array[index] on, and zeros."""
 
     def generate(context, builder, signature, arguments):
@@ -67,7 +67,7 @@ def load_part(typing, array, index, lanes):
 
 
 @intrinsic
-def store_part(typing, array, index, vector, lanes):
+def write_part(typing, array, index, vector, lanes):
     """array[index : index + lanes] = the first `lanes` of vector."""
 
     def generate(context, builder, signature, arguments):

@@ -71,7 +71,7 @@ class SearchCell(nn.Module):
         return torch.cat(nodes[2:], dim=1)
 
     def _leave(self, source: int, edges: list[int], x, weights, totals: dict[int, torch.Tensor]):
-        """Adds to each target's total the mixed operation on its edge from x: sum of weights[edge, operator] * operator(x).
+        """Adds the mixed operation on each edge from x, sum of weights[edge, operator] * operator(x), to its target.
 
         What is a chain of units goes into one call for all edges (`fused_sums`), the rest is computed one by one.
         """
@@ -85,9 +85,8 @@ class SearchCell(nn.Module):
 
         chains = [{name: as_units(operator, x) for name, operator in candidates.items()} for candidates in own]
         fused = [name for name, units in chains[0].items() if units]
-        fused_shared = {name: units for name, operator in shared.items() if (units := as_units(operator, x)) is not None}
-        if not fused:
-            fused_shared = {}
+        fused_shared = {name: as_units(operator, x) for name, operator in shared.items()} if fused else {}
+        fused_shared = {name: units for name, units in fused_shared.items() if units is not None}
         for name, operator in shared.items():
             if name not in fused_shared:
                 y = operator(x)
@@ -111,7 +110,7 @@ class Supernet(nn.Module):
     order of `space.edges` and `space.operators`, and starts at 1e-3 times standard normal noise (reference code).
 
     With `recompute`, a backward pass computes each cell's tensors again instead of having stored them: the same bits
-    for a fraction of the memory, in about 1.4 times the time. Without `compiled`, PyTorch's own layers run on a CPU, too.
+    for a fraction of the memory, in about 1.4 times the time. Without `compiled`, PyTorch's own layers run on a CPU.
     """
 
     def __init__(

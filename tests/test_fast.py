@@ -207,9 +207,9 @@ def test_one_value_a_channel_is_refused_as_by_batch_norm():
 def test_vectors_do_what_they_say(dtype):
     @kernels.njit
     def run(x, y, out):
-        total = simd.fma(simd.load(x, 1), simd.splat(y, 0), simd.fill(y[1]))
-        simd.store(out, 0, total)
-        simd.store_part(out, simd.LANES, simd.load_part(x, 0, 2), 3)
+        total = simd.fma(simd.read(x, 1), simd.splat(y, 0), simd.fill(y[1]))
+        simd.write(out, 0, total)
+        simd.write_part(out, simd.LANES, simd.read_part(x, 0, 2), 3)
 
     x, y = np.arange(40, dtype=dtype) - 7, np.array([3, 0.5], dtype)
     out = np.full(3 * simd.LANES, 9, dtype)
