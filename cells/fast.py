@@ -20,8 +20,10 @@ from torch.autograd.function import once_differentiable
 
 try:
     from cells import kernels
-except ImportError:  # Numba does not know this Python or this processor
-    kernels = None
+
+    WHY_NOT_COMPILED = ""
+except (ImportError, RuntimeError) as error:  # no Numba, or no folder that its cache may be written to
+    kernels, WHY_NOT_COMPILED = None, str(error).partition("\n")[0]
 
 
 class Unit(NamedTuple):
@@ -70,7 +72,7 @@ class FastSequential(nn.Sequential):
 
 
 def can_compile() -> bool:
-    """Whether Numba is here."""
+    """Whether Numba is here and works; if not, `WHY_NOT_COMPILED` says why."""
     return kernels is not None
 
 

@@ -141,14 +141,18 @@ class AskedRun:
 
     def _decide_compile(self, device: str):
         """Fixes whether operators run as compiled loops, kept with the run; says if that is not as asked or slow."""
-        from cells.fast import can_compile
+        from cells import fast
 
-        possible = device == "cpu" and can_compile()
-        if self.config.compile is None:
-            self.config = self.config.model_copy(update={"compile": possible})
-        if not possible and (device == "cpu" or self.config.compile):
-            why = "Numba is not installed" if device == "cpu" else f"it is for a CPU, not {device}"
-            self.say(f"operators are not compiled, as {why}; PyTorch's own layers run")
+        asked = self.config.compile
+        if asked is False:
+            return
+        compiled = device == "cpu" and fast.can_compile()
+        self.config = self.config.model_copy(update={"compile": compiled})
+        slow = "PyTorch's own layers run"
+        if not compiled and device == "cpu":
+            self.say(f"operators are not compiled ({fast.WHY_NOT_COMPILED}); {slow}, several times slower")
+        elif not compiled and asked:
+            self.say(f"operators are compiled on a CPU only; on {device} {slow}")
 
     def begin(self, data, operators: Sequence[str], space=None, genotype: Genotype | None = None) -> bool:
         """Makes the folder ready; returns whether there is a checkpoint to go on from."""

@@ -18,10 +18,11 @@ from nas.train import TrainState, training_step
 from search_spaces.space import SearchSpace
 
 SMALL, LARGE = 2, 8  # images in the two batches: time and memory are taken as linear in the batch size
-FIRST_TO_SECOND_ORDER = 2.4  # a second-order step has five passes, two without weight gradients; a first-order one two
-BASE_BYTES = 450e6  # Python, PyTorch and its libraries, as seen on Linux
-RECOMPUTING = 1.7  # times the time of a search that stores: scripts/benchmark_search.py --rounds 1, 29.0 s for 17.4 s
-TEMPORARY = 1.15  # a backward pass holds some tensors beyond those that the forward pass saved
+# Measured by scripts/benchmark_search.py --rounds 1 on two CPU cores: a first-order step took 3.6 s, a second-order one
+# 10.6 s, and 12.7 s recomputing; the memory beyond what the process held at first was so many times what was saved.
+FIRST_TO_SECOND_ORDER = 2.9
+RECOMPUTING = 1.2
+STORED_TO_PEAK, RECOMPUTED_TO_PEAK = 1.9, 2.4  # temporary tensors, and gaps between freed ones
 MOST_OF_FREE = 0.8  # of the free memory, a search may fill this share before it recomputes
 
 
@@ -101,6 +102,7 @@ def _estimate(
     `cells` are the modules that could be recomputed.
     """
     device = state.sums.device
+    held = psutil.Process().memory_info().rss if device.type == "cpu" else 0
     saved, seconds = {}, {}
     for size in (SMALL, LARGE):
         x = torch.randn(size, 3, data.image_size, data.image_size, device=device)
@@ -115,9 +117,10 @@ def _estimate(
     learned = [part for part in state.parts.values() if isinstance(part, torch.nn.Module)]
     weights = sum(p.numel() * p.element_size() for module in learned for p in module.parameters())
     pixels = data.image_size**2 * 3 * (data.train_images + data.test_images)
-    stored, recomputed = (TEMPORARY * (saved[LARGE] - saved[SMALL]) / (LARGE - SMALL) * batch_size).tolist()
-    always = BASE_BYTES + 5 * weights + pixels
-    return Estimate(steps * step_seconds, always + stored, 4 * weights + 1e6, always + recomputed)
+    stored, recomputed = ((saved[LARGE] - saved[SMALL]) / (LARGE - SMALL) * batch_size).tolist()
+    always = held + 5 * weights + pixels
+    storing, saving = always + STORED_TO_PEAK * stored, always + RECOMPUTED_TO_PEAK * recomputed
+    return Estimate(steps * step_seconds, storing, 4 * weights + 1e6, saving)
 
 
 def _seconds(step: Callable[[Batch], None], batch: Batch) -> float:

@@ -329,6 +329,24 @@ def test_a_run_of_hours_is_announced_with_the_preset_that_takes_minutes(command,
         assert out == "this run will take about 2.0 h and 2.3 GB of memory here; --preset quick takes minutes\n"
 
 
+@both
+def test_where_operators_cannot_be_compiled_one_line_says_so_and_the_run_keeps_it(command, succeeds, monkeypatch):
+    run, arguments, folder = COMMANDS[command]
+    monkeypatch.setattr("cells.fast.kernels", None)
+    monkeypatch.setattr("cells.fast.WHY_NOT_COMPILED", "No module named 'numba'")
+    first = succeeds(run, *arguments, "--compile").splitlines()[0]
+    assert first.startswith("operators are not compiled (No module named 'numba'); PyTorch's own layers run")
+    assert yaml.safe_load((folder.path / "config.yaml").read_text())["compile"] is False
+
+
+@both
+def test_operators_are_compiled_unless_asked_not_to(command, succeeds):
+    run, arguments, folder = COMMANDS[command]
+    for flags, compiled in (((), True), (("--no-compile", "--force"), False)):
+        assert "compiled" not in succeeds(run, *arguments, *flags)
+        assert yaml.safe_load((folder.path / "config.yaml").read_text())["compile"] is compiled
+
+
 def refuse(*_, **__):
     raise InputError("no further")
 

@@ -1,0 +1,70 @@
+"""Twenty bilevel steps of the fast supernet lead where those of DARTS as it is written lead."""
+
+import pytest
+import torch
+from torch import nn
+
+from nas.config import SearchConfig
+from nas.search import SearchState, bilevel_step
+from search_spaces import SearchSpace, register_operator
+from search_spaces.registry import operator_names
+from textbook import TextbookSupernet, textbook_step
+
+BUILT_IN = operator_names()
+STEPS, CLASSES = 20, 3
+
+
+@pytest.fixture
+def plugged():
+    @register_operator("plugged", label="Plugged", kind="convolution")
+    class Plugged(nn.Module):  # half of it a chain of units, half of it not
+        def __init__(self, channels, stride, affine):
+            super().__init__()
+            self.chain = nn.Sequential(
+                nn.ReLU(),
+                nn.Conv2d(channels, channels, 3, stride, 1, groups=channels, bias=False),
+                nn.BatchNorm2d(channels, affine=affine),
+            )
+            self.gate = nn.Conv2d(channels, channels, 1)
+
+        def forward(self, x):
+            y = self.chain(x)
+            return y * self.gate(y.mean((2, 3), keepdim=True)).sigmoid()
+
+
+def after_twenty_steps(operators, order, dtype, compiled=True) -> dict[str, list[torch.Tensor]]:
+    """Alphas of the fast supernet and of its textbook twin, of normal and reduction cells, after the same batches."""
+    config = SearchConfig(order=order, channels=4, layers=3, alpha_learning_rate=3e-3, device="cpu", compile=compiled)
+    space = SearchSpace("all", tuple(operators), nodes=2)
+    state = SearchState(config, space, CLASSES, torch.device("cpu"))
+    state.supernet.to(dtype)
+    textbook = TextbookSupernet(space, config.channels, config.layers, CLASSES).to(dtype)
+    textbook.copy_from(state.supernet)
+    weights = torch.optim.SGD(
+        textbook.weights(), config.learning_rate, config.momentum, weight_decay=config.weight_decay
+    )
+    alphas = torch.optim.Adam(
+        textbook.alphas(), config.alpha_learning_rate, (0.5, 0.999), weight_decay=config.alpha_weight_decay
+    )
+    torch.manual_seed(1)
+    for _ in range(STEPS):
+        batches = [(torch.randn(8, 3, 8, 8).to(dtype), torch.randint(CLASSES, (8,))) for _ in range(2)]
+        bilevel_step(state, *batches, config, config.learning_rate)
+        textbook_step(textbook, weights, alphas, *batches, order, config)
+    return {"ours": state.supernet.alphas(), "textbook": textbook.alphas()}
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_alphas_of_every_operator_and_a_plug_in_are_the_textbook_s(order, plugged):
+    results = after_twenty_steps([*BUILT_IN, "plugged"], order, torch.float64)
+    for ours, textbook in zip(*results.values(), strict=True):
+        assert ours.std() > 3e-3  # they have moved
+        torch.testing.assert_close(ours, textbook, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_in_single_precision_they_agree_to_a_hundredth_of_their_way(compiled):
+    results = after_twenty_steps(BUILT_IN[:8], 2, torch.float32, compiled)
+    for ours, textbook in zip(*results.values(), strict=True):
+        assert ours.std() > 3e-3
+        assert (ours - textbook).square().mean().sqrt() < 0.01 * ours.std()
