@@ -97,7 +97,7 @@ def settings_parser(program: str, description: str, kind: type[Settings]) -> Par
         flag = "--" + name.replace("_", "-")
         default = "" if field.default in (None, ()) else f" (default: {field.default})"
         text = (field.description + default).replace("%", "%%")
-        if isinstance(field.default, bool) or name == "flip":
+        if isinstance(field.default, bool) or name in ("flip", "compile"):
             settings.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
         elif field.default == ():
             settings.add_argument(flag, action="append", metavar="FILE.py", help=text)

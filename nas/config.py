@@ -105,8 +105,8 @@ class TrainConfig(Settings):
     drop_path: Fraction = Field(0.2, description="probability to drop an edge, reached linearly at the last epoch")
 
 
-# How a run is carried out, not what it computes: these may differ between a run and its continuation.
-RUN_CONTROL = ("device", "threads", "stop_after", "plugin", "memory")
+# How a run is carried out, not what it computes, but for rounding: these may differ between a run and its continuation.
+RUN_CONTROL = ("device", "threads", "compile", "stop_after", "plugin", "memory")
 
 
 def read_settings(path: Path, command: str) -> dict[str, Any]:

@@ -82,12 +82,16 @@ def fake_state(*_):
     return SimpleNamespace(sums=torch.zeros(6), parts={}, supernet=SimpleNamespace(cells=()))
 
 
-def test_memory_grows_with_the_batch_the_width_and_the_pictures():
+def test_memory_grows_with_the_batch_the_width_and_the_pictures(monkeypatch):
+    monkeypatch.setattr(
+        estimate.psutil, "Process", lambda: SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=5e8))
+    )
+
     def memory(data=DATA, **changes):
         return estimate_training(TRAIN.model_copy(update=changes), GENOTYPE, data).memory_bytes
 
     assert memory() < memory(batch_size=500) and memory() < memory(channels=8)
-    assert memory() < memory(DataSummary(1000, 100, 3, 16)) and 4e8 < memory() < 1e9
+    assert memory() < memory(DataSummary(1000, 100, 3, 16)) and 5e8 < memory() < 1e9
 
 
 @pytest.mark.parametrize("kind", ["search", "training"])
@@ -120,4 +124,4 @@ def test_auto_stores_what_fits_and_recomputes_what_does_not(free, decided, monke
     }
     assert {m: a.memory for m, a in asked.items()} == {"store": "store", "recompute": "recompute"}
     assert asked["recompute"].memory_bytes < asked["store"].memory_bytes
-    assert found.memory_bytes == asked[decided].memory_bytes
+    assert found.memory_bytes == pytest.approx(asked[decided].memory_bytes, rel=0.02)  # the process itself grows

@@ -4,11 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from cells.supernet import Supernet
+from nas.architect import first_order_gradients
 from nas.config import SearchConfig
 from nas.search import SearchState, bilevel_step
 from search_spaces import SearchSpace, register_operator
 from search_spaces.registry import operator_names
-from textbook import TextbookSupernet, textbook_step
+from textbook import TextbookSupernet, textbook_alpha_gradients, textbook_step
 
 BUILT_IN = operator_names()
 STEPS, CLASSES = 20, 3
@@ -32,9 +34,9 @@ def plugged():
             return y * self.gate(y.mean((2, 3), keepdim=True)).sigmoid()
 
 
-def after_twenty_steps(operators, order, dtype, compiled=True) -> dict[str, list[torch.Tensor]]:
+def after_twenty_steps(operators, order, dtype) -> dict[str, list[torch.Tensor]]:
     """Alphas of the fast supernet and of its textbook twin, of normal and reduction cells, after the same batches."""
-    config = SearchConfig(order=order, channels=4, layers=3, alpha_learning_rate=3e-3, device="cpu", compile=compiled)
+    config = SearchConfig(order=order, channels=4, layers=3, alpha_learning_rate=3e-3, device="cpu")
     space = SearchSpace("all", tuple(operators), nodes=2)
     state = SearchState(config, space, CLASSES, torch.device("cpu"))
     state.supernet.to(dtype)
@@ -63,8 +65,17 @@ def test_the_alphas_of_every_operator_and_a_plug_in_are_the_textbook_s(order, pl
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-def test_in_single_precision_they_agree_to_a_hundredth_of_their_way(compiled):
-    results = after_twenty_steps(BUILT_IN[:8], 2, torch.float32, compiled)
-    for ours, textbook in zip(*results.values(), strict=True):
-        assert ours.std() > 3e-3
-        assert (ours - textbook).square().mean().sqrt() < 0.01 * ours.std()
+def test_in_single_precision_gradients_agree_to_a_thousandth(compiled):
+    """Of one pass. Twenty steps would say nothing: Adam makes a step of every rounding error in a small gradient."""
+    torch.manual_seed(0)
+    space = SearchSpace("all", tuple(BUILT_IN), nodes=2)
+    ours = Supernet(space, 8, 3, CLASSES, compiled=compiled)
+    textbook = TextbookSupernet(space, 8, 3, CLASSES)
+    textbook.copy_from(ours)
+    batch = torch.randn(16, 3, 16, 16), torch.randint(CLASSES, (16,))
+    for mine, theirs in zip(
+        first_order_gradients(ours, batch).gradients,
+        textbook_alpha_gradients(textbook, batch, batch, 1, 0.025, 0.9, 3e-4),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-3 * theirs.abs().max().item())
