@@ -67,15 +67,15 @@ class SearchCell(nn.Module):
         totals: dict[int, torch.Tensor] = {}
         for source in range(self.space.nodes + 1):
             edges = [edge for edge, (start, _) in enumerate(self.space.edges) if start == source]
-            self._leave(source, edges, nodes[source], weights, totals)
+            self._add_mixed_operations(source, edges, nodes[source], weights, totals)
             if source:  # the next node has now all its edges
                 nodes.append(totals[source + 1])
         return torch.cat(nodes[2:], dim=1)
 
-    def _leave(self, source: int, edges: list[int], x, weights, totals: dict[int, torch.Tensor]):
-        """Adds the mixed operation on each edge from x, sum of weights[edge, operator] * operator(x), to its target.
+    def _add_mixed_operations(self, source: int, edges: list[int], x, weights, totals: dict[int, torch.Tensor]):
+        """Adds, for each edge that leaves x, sum over operators of weights[edge, operator] * operator(x) to its target.
 
-        What is a chain of units goes into one call for all edges (`fused_sums`), the rest is computed one by one.
+        What is a chain of units goes into one call for all edges (`fused_sums`), the rest is added one by one.
         """
         targets = [self.space.edges[edge][1] for edge in edges]
         column = {name: index for index, name in enumerate(self.space.operators)}
@@ -86,7 +86,7 @@ class SearchCell(nn.Module):
             totals[target] = torch.addcmul(totals[target], y, weight) if target in totals else weight * y
 
         chains = [{name: as_units(operator, x) for name, operator in candidates.items()} for candidates in own]
-        fused = [name for name, units in chains[0].items() if units]
+        fused = [name for name in own[0] if all(units[name] for units in chains)]
         fused_shared = {name: as_units(operator, x) for name, operator in shared.items()} if fused else {}
         fused_shared = {name: units for name, units in fused_shared.items() if units is not None}
         for name, operator in shared.items():
