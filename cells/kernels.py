@@ -34,6 +34,8 @@ from cells.simd import (
     write_part,
 )
 
+# Numba's cache looks for changes in this file alone, so a change of cells/simd.py must show here: its SHA-256's start.
+SIMD_VERSION = "737fcf11d57e9361"
 PARTS = 16
 TILE = 8
 NO_WINDOW, CONVOLUTION, MAXIMUM, AVERAGE = range(4)
@@ -112,6 +114,20 @@ def _write_block(array, index, vector, lanes):
 
 
 @_jit
+def _add_at(array, index, vector):
+    write(array, index, add(read(array, index), vector))
+
+
+@_jit
+def _largest(padded, base, window):
+    """The maximum over the taps of one output pixel."""
+    best, infinity = read(padded, base), fill(padded.dtype.type(np.inf))
+    for t in range(1, window.taps):
+        best = clip(best, read(padded, base + window.offset[t]), infinity)
+    return best
+
+
+@_jit
 def _activate(out, places, x, start, channels, lanes, a, b, low, high):
     """out at places[p] = clip(a x + b) of one block of channels of one image."""
     for p in range(len(places)):
@@ -127,11 +143,7 @@ def _look(out, start, padded, kind, taps, first, window):
         p4, p5, p6, p7 = base[p + 4], base[p + 5], base[p + 6], base[p + 7]
         if kind == MAXIMUM:
             for i in range(8):
-                best = read(padded, base[p + i])
-                for t in range(1, window.taps):
-                    x = read(padded, base[p + i] + offset[t])
-                    best = clip(best, x, fill(_infinity(padded)))
-                write(out, start + (p + i) * LANES, best)
+                write(out, start + (p + i) * LANES, _largest(padded, base[p + i], window))
             continue
         zero = fill(padded.dtype.type(0))
         y0, y1, y2, y3, y4, y5, y6, y7 = zero, zero, zero, zero, zero, zero, zero, zero
@@ -147,11 +159,6 @@ def _look(out, start, padded, kind, taps, first, window):
             for i in range(8):
                 place = to + i * LANES
                 write(out, place, mul(read(out, place), splat(window.inverse_count, p + i)))
-
-
-@_jit
-def _infinity(array):
-    return array.dtype.type(np.inf)
 
 
 @_jit
@@ -175,13 +182,11 @@ def _scatter(spread, gradient, start, padded, kind, taps, first, window):
             g = mul(g, splat(window.inverse_count, p))
         base = window.base[p]
         if kind == MAXIMUM:  # to the first tap that attains it
-            best = read(padded, base)
-            for t in range(1, window.taps):
-                best = clip(best, read(padded, base + window.offset[t]), fill(_infinity(padded)))
+            best = _largest(padded, base, window)
             for t in range(window.taps):
                 place = base + window.offset[t]
                 x, zero = read(padded, place), fill(padded.dtype.type(0))
-                write(spread, place, add(read(spread, place), where_equal(x, best, g, zero)))
+                _add_at(spread, place, where_equal(x, best, g, zero))
                 g = where_equal(x, best, zero, g)
         else:
             for t in range(window.taps):
@@ -203,11 +208,11 @@ def _correlate(out, first, gradient, start, padded, window):
             w2, w3 = fma(g, read(padded, base + o2), w2), fma(g, read(padded, base + o3), w3)
             w4 = fma(g, read(padded, base + o4), w4)
         to = first + t * LANES
-        write(out, to, add(read(out, to), w0))
-        write(out, to + LANES, add(read(out, to + LANES), w1))
-        write(out, to + 2 * LANES, add(read(out, to + 2 * LANES), w2))
-        write(out, to + 3 * LANES, add(read(out, to + 3 * LANES), w3))
-        write(out, to + 4 * LANES, add(read(out, to + 4 * LANES), w4))
+        _add_at(out, to, w0)
+        _add_at(out, to + LANES, w1)
+        _add_at(out, to + 2 * LANES, w2)
+        _add_at(out, to + 3 * LANES, w3)
+        _add_at(out, to + 4 * LANES, w4)
 
 
 @_jit
@@ -241,14 +246,14 @@ def _multiply_transposed(out, to, x, pixels, columns, g, start, pitch):
             w4, w5 = fma(v, splat(x, i + 4), w4), fma(v, splat(x, i + 5), w5)
             w6, w7 = fma(v, splat(x, i + 6), w6), fma(v, splat(x, i + 7), w7)
         i = to + c * pitch
-        write(out, i, add(read(out, i), w0))
-        write(out, i + pitch, add(read(out, i + pitch), w1))
-        write(out, i + 2 * pitch, add(read(out, i + 2 * pitch), w2))
-        write(out, i + 3 * pitch, add(read(out, i + 3 * pitch), w3))
-        write(out, i + 4 * pitch, add(read(out, i + 4 * pitch), w4))
-        write(out, i + 5 * pitch, add(read(out, i + 5 * pitch), w5))
-        write(out, i + 6 * pitch, add(read(out, i + 6 * pitch), w6))
-        write(out, i + 7 * pitch, add(read(out, i + 7 * pitch), w7))
+        _add_at(out, i, w0)
+        _add_at(out, i + pitch, w1)
+        _add_at(out, i + 2 * pitch, w2)
+        _add_at(out, i + 3 * pitch, w3)
+        _add_at(out, i + 4 * pitch, w4)
+        _add_at(out, i + 5 * pitch, w5)
+        _add_at(out, i + 6 * pitch, w6)
+        _add_at(out, i + 7 * pitch, w7)
 
 
 @_jit

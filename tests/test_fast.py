@@ -1,6 +1,8 @@
 """Units give what PyTorch's own layers give, and whatever is no unit is let alone."""
 
 import copy
+import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -201,6 +203,11 @@ def test_one_value_a_channel_is_refused_as_by_batch_norm():
     with pytest.raises(ValueError, match="more than one value"):
         layers(torch.randn(1, 2, 1, 1))
     assert layers.eval()(torch.randn(1, 2, 1, 1)).shape == (1, 2, 1, 1)
+
+
+def test_a_change_of_the_vectors_reaches_compiled_loops_that_are_cached():
+    content = Path(simd.__file__).read_bytes().replace(b"\r\n", b"\n")
+    assert hashlib.sha256(content).hexdigest()[:16] == kernels.SIMD_VERSION
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
