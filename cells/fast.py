@@ -18,6 +18,8 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from search_spaces.layers import EvenAndOddPixels
+
 try:
     from cells import kernels
 
@@ -27,11 +29,14 @@ except (ImportError, RuntimeError) as error:  # no Numba, or no folder that its 
 
 
 class Unit(NamedTuple):
-    """Layers that run as one: clip to low .. high, then window, pointwise convolution (each or None), BatchNorm."""
+    """Layers that run as one: clip to low .. high, then window, pointwise convolution (each or None), BatchNorm.
+
+    A pointwise convolution behind `EvenAndOddPixels` has a group for each.
+    """
 
     low: float
     high: float
-    window: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d | None
+    window: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d | EvenAndOddPixels | None
     pointwise: nn.Conv2d | None
     norm: nn.BatchNorm2d
 
@@ -47,6 +52,8 @@ class Unit(NamedTuple):
             return 1, 1, 1
         if isinstance(self.window, nn.Conv2d):
             return self.window.kernel_size[0], self.window.dilation[0], self.window.stride[0]
+        if isinstance(self.window, EvenAndOddPixels):
+            return 2, 1, 2
         return self.window.kernel_size, 1, self.window.stride
 
     def output_shape(self, shape) -> tuple[int, int, int, int]:
@@ -121,14 +128,15 @@ def _read_unit(layers: list[nn.Module], position: int) -> tuple[Unit, int] | Non
         layer = layers[index]
         if _has_hooks(layer):
             return None
-        if _is_batch_norm(layer):
+        picks_pixels = type(window) is EvenAndOddPixels
+        if _is_batch_norm(layer) and picks_pixels == (pointwise is not None and pointwise.groups == 2):
             return Unit(low, high, window, pointwise, layer), index + 1
-        if pointwise is None and _is_pointwise(layer):
+        if pointwise is None and _is_pointwise(layer, 2 if picks_pixels else 1):
             pointwise = layer
         elif pointwise is None and window is None and _is_window(layer):
             window = layer
-        elif pointwise is None and window is None and type(layer) is nn.ReLU:
-            low = max(low, 0.0)
+        elif pointwise is None and (window is None or picks_pixels) and type(layer) is nn.ReLU:
+            low = max(low, 0.0)  # the same before and after picking pixels
         elif pointwise is None and window is None and type(layer) in (nn.ReLU6, nn.Hardtanh):
             low, high = max(low, layer.min_val), min(high, layer.max_val)
         else:
@@ -143,7 +151,9 @@ def _has_hooks(module: nn.Module) -> bool:
 
 
 def _is_window(layer) -> bool:
-    """A square, odd window with "same" padding: a depthwise convolution without bias, or a pooling."""
+    """A square, odd window with "same" padding: a depthwise convolution without bias, a pooling; or pixels."""
+    if type(layer) is EvenAndOddPixels:
+        return True
     if type(layer) is nn.Conv2d:
         (k, k2), (d, d2), (s, s2) = layer.kernel_size, layer.dilation, layer.stride
         depthwise = layer.groups == layer.in_channels == layer.out_channels and layer.bias is None
@@ -160,12 +170,12 @@ def _is_window(layer) -> bool:
     return (not layer.count_include_pad or k == 1) and layer.divisor_override is None
 
 
-def _is_pointwise(layer) -> bool:
+def _is_pointwise(layer, groups: int) -> bool:
     return (
         type(layer) is nn.Conv2d
         and layer.kernel_size == layer.stride == layer.dilation == (1, 1)
         and layer.padding == (0, 0)
-        and layer.groups == 1
+        and layer.groups == groups
         and layer.bias is None
     )
 
@@ -401,9 +411,13 @@ def _backward(unit: Unit, g, total, moment, y, norm, factor, x, before, into, ad
 def _fixed(unit: Unit, x):
     """What both kernels take alike: low, high, kind, window weight, window, pointwise weight."""
     dtype = _dtype(x)
-    kind = {None: kernels.NO_WINDOW, nn.Conv2d: kernels.CONVOLUTION, nn.MaxPool2d: kernels.MAXIMUM}.get(
-        None if unit.window is None else type(unit.window), kernels.AVERAGE
-    )
+    kind = {
+        type(None): kernels.NO_WINDOW,
+        nn.Conv2d: kernels.CONVOLUTION,
+        nn.MaxPool2d: kernels.MAXIMUM,
+        nn.AvgPool2d: kernels.AVERAGE,
+        EvenAndOddPixels: kernels.EVEN_AND_ODD,
+    }[type(unit.window)]
     window, pointwise, *_ = unit.parameters()
     geometry = kernels.window(*unit.geometry(), x.shape[1], x.shape[2], dtype)
     return dtype.type(unit.low), dtype.type(unit.high), kind, _values(window, x), geometry, _values(pointwise, x)

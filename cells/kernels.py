@@ -1,8 +1,9 @@
 """The loops behind cells/fast.py, compiled by Numba at their first use and kept in its cache.
 
 A unit is what stands between two BatchNorms: u = clip(a x + b), a window over u (depthwise convolution, pooling) or
-none, a pointwise convolution or none. `a` and `b` are the BatchNorm before it. A unit reads its input once and writes
-its output once; everything between stays in the cache of the core that works on an image.
+none, a pointwise convolution or none. (Or u's even pixels and its odd ones, each with a pointwise convolution.) `a` and
+`b` are the BatchNorm before it. A unit reads its input once and writes its output once; everything between stays in the
+cache of the core that works on an image.
 
 Images are flat arrays in the order N, H, W, C (channels_last). The loops work on blocks of `LANES` channels. Their
 scratch is [block][pixel][lane] with the pixels filled up to a multiple of `TILE`, as many as are computed together, so
@@ -38,7 +39,7 @@ from cells.simd import (
 SIMD_VERSION = "737fcf11d57e9361"
 PARTS = 16
 TILE = 8
-NO_WINDOW, CONVOLUTION, MAXIMUM, AVERAGE = range(4)
+NO_WINDOW, CONVOLUTION, MAXIMUM, AVERAGE, EVEN_AND_ODD = range(5)
 
 _jit = njit(fastmath={"contract"}, nogil=True, cache=True)
 _jit_parallel = njit(fastmath={"contract"}, nogil=True, cache=True, parallel=True)
@@ -70,9 +71,13 @@ class Window(NamedTuple):
 
 @cache
 def window(size: int, dilation: int, stride: int, height: int, width: int, dtype: np.dtype) -> Window:
-    """The `Window` of a size x size kernel with "same" padding."""
-    padding = dilation * (size // 2)
-    pitch = width + 2 * padding
+    """The `Window` of a size x size kernel with "same" padding, or of size 2 the even and the odd pixels.
+
+    The latter has two taps, (0, 0) and (1, 1), and an odd image is filled up by a row or column.
+    """
+    even_and_odd = size == 2
+    padding = 0 if even_and_odd else dilation * (size // 2)
+    pitch, rows = width + 2 * padding + even_and_odd, height + 2 * padding + even_and_odd
     steps = dilation * np.arange(size)
     rows_out, columns_out = stride * np.arange(-(-height // stride)), stride * np.arange(-(-width // stride))
     rows_in, columns_in = padding + np.arange(height), padding + np.arange(width)
@@ -85,19 +90,29 @@ def window(size: int, dilation: int, stride: int, height: int, width: int, dtype
         return ((reached >= 0) & (reached < length)).sum(1)
 
     base, offset = places(rows_out, columns_out), places(steps, steps)
+    if even_and_odd:
+        offset = offset[[0, 3]]
     inverse_count = 1 / np.outer(count(rows_out, height), count(columns_out, width)).ravel()
     fill_up = (0, whole(len(base), TILE) - len(base))
     return Window(
         pixels_in=height * width,
         pixels_out=len(base),
         stride=stride,
-        size=(height + 2 * padding) * pitch * LANES,
+        size=rows * pitch * LANES,
         inside=places(rows_in, columns_in),
         base=np.pad(base, fill_up, mode="edge"),
         offset=np.pad(offset, (0, whole(len(offset), 5) - len(offset)), mode="edge"),
-        taps=size**2,
+        taps=2 if even_and_odd else size**2,
         inverse_count=np.pad(inverse_count, fill_up).astype(dtype),
     )
+
+
+@_jit
+def _scratch(size, value, like):
+    """`size` numbers of one value that begin on a cache line: a vector that lies across two is loaded half as fast."""
+    out = np.full(size + LANES, value, like.dtype)
+    first = -(out.ctypes.data // out.itemsize) % LANES
+    return out[first : first + size]
 
 
 @_jit
@@ -171,6 +186,14 @@ def _store_tile(out, to, y0, y1, y2, y3, y4, y5, y6, y7):
     write(out, to + 5 * LANES, y5)
     write(out, to + 6 * LANES, y6)
     write(out, to + 7 * LANES, y7)
+
+
+@_jit
+def _side_by_side(z, start, apart, padded, window):
+    """The even pixels of one block of channels at `start` in z, the odd ones `apart` numbers behind."""
+    for p in range(window.pixels_out):
+        write(z, start + p * LANES, read(padded, window.base[p] + window.offset[0]))
+        write(z, start + apart + p * LANES, read(padded, window.base[p] + window.offset[1]))
 
 
 @_jit
@@ -268,13 +291,18 @@ def _taps(weight, channels, taps, reverse):
 
 
 @_jit
-def _matrix(weight, rows, columns, transpose):
-    """(rows, columns) or its transpose, columns filled up to whole vectors."""
-    wide = whole_lanes(rows if transpose else columns)
-    out = np.zeros((columns if transpose else rows) * wide if len(weight) else 0, weight.dtype)
+def _matrix(weight, rows, columns, groups, transpose):
+    """A grouped pointwise weight (rows, columns) as a matrix (rows, groups * columns), zero outside the groups' blocks.
+
+    Or its transpose; each group's columns are filled up to whole vectors, and so are the matrix's.
+    """
+    wide_rows, wide_columns = whole_lanes(rows), whole_lanes(columns)
+    all_columns = groups * wide_columns
+    out = np.zeros(((all_columns * wide_rows) if transpose else rows * all_columns) if len(weight) else 0, weight.dtype)
     for i in range(len(weight)):
-        row, column = i // columns, i % columns
-        out[column * wide + row if transpose else row * wide + column] = weight[i]
+        row = i // columns
+        column = row * groups // rows * wide_columns + i % columns
+        out[column * wide_rows + row if transpose else row * all_columns + column] = weight[i]
     return out
 
 
@@ -340,30 +368,33 @@ def forward(
     Weights are PyTorch's, (C, k k) and (D, C), empty where there are none; so are gamma, beta and running statistics.
     """
     Q, P, pixels = window.pixels_in, window.pixels_out, len(window.base)
-    pointwise, pitch = len(pointwise_weight) > 0, whole_lanes(D)
-    taps, W = _taps(window_weight, C, window.taps, False), _matrix(pointwise_weight, D, C, True)
+    pointwise, pitch, groups = len(pointwise_weight) > 0, whole_lanes(D), 2 if kind == EVEN_AND_ODD else 1
+    apart, columns = whole_lanes(C) * pixels, (groups - 1) * whole_lanes(C) + C
+    taps, W = _taps(window_weight, C, window.taps, False), _matrix(pointwise_weight, D, C, groups, True)
     total, square = np.zeros((N, pitch), x.dtype), np.zeros((N, pitch), x.dtype)
     flat_total, flat_square = total.ravel(), square.ravel()
     inside = x.dtype.type(-np.inf if kind == MAXIMUM else 0)
     places = np.arange(Q) * LANES if kind == NO_WINDOW else window.inside
     parts = min(N, PARTS)
     for part in prange(parts):
-        padded = np.full(window.size, inside, x.dtype)
-        z = np.zeros(whole_lanes(C) * pixels, x.dtype)
-        tile = np.zeros(pixels * LANES, x.dtype)
+        padded = _scratch(window.size, inside, x)
+        z = _scratch(groups * apart, 0, x)
+        tile = _scratch(pixels * LANES, 0, x)
         for n in range(part * N // parts, (part + 1) * N // parts):
             for c in range(0, C, LANES):
                 target = z[c * pixels : (c + LANES) * pixels] if kind == NO_WINDOW else padded
                 start, lanes = n * Q * C + c, min(LANES, C - c)
                 a, b = read(before.a, c), read(before.b, c)
                 _activate(target, places, x, start, C, lanes, a, b, fill(low), fill(high))
-                if kind != NO_WINDOW:
+                if kind == EVEN_AND_ODD:
+                    _side_by_side(z, c * pixels, apart, padded, window)
+                elif kind != NO_WINDOW:
                     _look(z, c * pixels, padded, kind, taps, c * window.taps, window)
             for d in range(0, D, LANES):
                 lanes, start = min(LANES, D - d), n * P * D + d
                 result = tile if pointwise else z[d * pixels : (d + LANES) * pixels]
                 if pointwise:
-                    _multiply(tile, 0, z, pixels, C, W, d, pitch)
+                    _multiply(tile, 0, z, pixels, columns, W, d, pitch)
                 pivot = read(result, 0)
                 first, second = fill(x.dtype.type(0)), fill(x.dtype.type(0))
                 for p in range(P):
@@ -405,7 +436,9 @@ def backward(
         r[d] = p[d] * (slope * norm.mean[d] - first / (N * P))
 
     pointwise, trains_window, trains_pointwise = len(pointwise_weight) > 0, len(dwindow) > 0, len(dpointwise) > 0
-    taps, W = _taps(window_weight, C, window.taps, False), _matrix(pointwise_weight, D, C, False)
+    groups = 2 if kind == EVEN_AND_ODD else 1
+    apart, columns, all_columns = wide_C * pixels, (groups - 1) * wide_C + C, groups * wide_C
+    taps, W = _taps(window_weight, C, window.taps, False), _matrix(pointwise_weight, D, C, groups, False)
     turned = _taps(window_weight, C, window.taps, True)
     total_x, moment_x = np.zeros((N, wide_C), x.dtype), np.zeros((N, wide_C), x.dtype)
     flat_total, flat_moment = total_x.ravel(), moment_x.ravel()
@@ -414,15 +447,15 @@ def backward(
     gathers = window.stride == 1 and kind != MAXIMUM
     parts = min(N, PARTS)
     dtaps = np.zeros((parts, wide_C // LANES * length if trains_window else 0), x.dtype)
-    dW = np.zeros((parts, wide_C * wide_D if trains_pointwise else 0), x.dtype)
+    dW = np.zeros((parts, all_columns * wide_D if trains_pointwise else 0), x.dtype)
     flat_dtaps, flat_dW = dtaps.ravel(), dW.ravel()
     for part in prange(parts):
-        padded = np.full(window.size, inside, x.dtype)
-        spread = np.zeros(window.size, x.dtype)
-        dy = np.zeros(wide_D * pixels, x.dtype)
-        dz = np.zeros(wide_C * pixels, x.dtype) if pointwise else dy
-        z = np.zeros(wide_C * pixels if trains_pointwise else 1, x.dtype)
-        du = np.zeros(pixels * LANES, x.dtype)
+        padded = _scratch(window.size, inside, x)
+        spread = _scratch(window.size, 0, x)
+        dy = _scratch(wide_D * pixels, 0, x)
+        dz = _scratch(groups * apart, 0, x) if pointwise else dy
+        z = _scratch(groups * apart if trains_pointwise else 0, 0, x)
+        du = _scratch(pixels * LANES, 0, x)
         for n in range(part * N // parts, (part + 1) * N // parts):
             for d in range(0, D, LANES):
                 start, lanes = n * P * D + d, min(LANES, D - d)
@@ -434,13 +467,23 @@ def backward(
             for c in range(0, C, LANES):
                 here = c * pixels
                 if pointwise:
-                    _multiply(dz, here, dy, pixels, D, W, c, wide_C)
+                    for group in range(groups):
+                        _multiply(dz, here + group * apart, dy, pixels, D, W, group * wide_C + c, all_columns)
                 start, lanes = n * Q * C + c, min(LANES, C - c)
                 a, b, center, lo, hi = read(before.a, c), read(before.b, c), read(before.mean, c), fill(low), fill(high)
                 if kind == NO_WINDOW:
                     if trains_pointwise:
                         _activate(z[here : here + Q * LANES], places, x, start, C, lanes, a, b, lo, hi)
                     source = dz[here : here + Q * LANES]
+                elif kind == EVEN_AND_ODD:
+                    if trains_pointwise:
+                        _activate(padded, places, x, start, C, lanes, a, b, lo, hi)
+                        _side_by_side(z, here, apart, padded, window)
+                    for i in range(P):
+                        for group in range(groups):
+                            value = read(dz, here + group * apart + i * LANES)
+                            write(spread, window.base[i] + window.offset[group], value)
+                    source = spread
                 else:
                     first_tap = c * window.taps
                     if trains_window or trains_pointwise or kind == MAXIMUM:
@@ -476,8 +519,8 @@ def backward(
                 write(flat_moment, n * wide_C + c, second)
             if trains_pointwise:
                 for d in range(0, D, LANES):
-                    to = part * wide_C * wide_D + d
-                    _multiply_transposed(flat_dW, to, z, pixels, C, dy, d * pixels, wide_D)
+                    to = part * all_columns * wide_D + d
+                    _multiply_transposed(flat_dW, to, z, pixels, columns, dy, d * pixels, wide_D)
     if trains_window:
         summed = _add_parts(dtaps)
         for c in range(C):
@@ -487,7 +530,7 @@ def backward(
         summed = _add_parts(dW)
         for c in range(C):
             for d in range(D):
-                dpointwise[d * C + c] = summed[c * wide_D + d]
+                dpointwise[d * C + c] = summed[(d * groups // D * wide_C + c) * wide_D + d]
     return total_x, moment_x, sums, products
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from cells import kernels, simd
 from cells.fast import Sums, accelerate, as_units, fused_sums, read_units
+from search_spaces.layers import FactorizedReduce
 from search_spaces.registry import build_operator, operator_names
 
 
@@ -84,6 +85,16 @@ def test_any_number_of_channels(channels):
             parameter.copy_(torch.randn_like(parameter))
     assert len(read_units(list(layers))[0]) == 3
     compare(layers, doubles(4, channels, 5, 5), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 9), (8, 5), (1, 3)], ids=str)
+@pytest.mark.parametrize(("channels", "outputs"), [(1, 2), (6, 8), (16, 16), (17, 34), (40, 16)])
+def test_a_factorized_reduction_is_one_unit(channels, outputs, size):
+    torch.manual_seed(0)
+    layers = FactorizedReduce(channels, outputs).double()
+    (unit,), rest = read_units(list(layers))
+    assert not rest and unit.output_shape((2, *size, channels))[1:] == (*(-(-n // 2) for n in size), outputs)
+    compare(layers, doubles(4, channels, *size))
 
 
 def test_single_precision_agrees_with_double_to_its_rounding():

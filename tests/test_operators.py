@@ -80,11 +80,12 @@ def test_a_factorized_reduction_sees_the_image_and_the_image_shifted_by_one_pixe
     reduction = FactorizedReduce(3, 4).eval()
     x = torch.randn(2, 3, height, width)
     shifted = F.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]  # zeros come in from the right and from below
+    _, _, convolutions, norm = reduction
     halves = [
-        F.conv2d(image[:, :, ::2, ::2].relu(), conv.weight)
-        for image, conv in ((x, reduction.conv_1), (shifted, reduction.conv_2))
+        F.conv2d(image[:, :, ::2, ::2].relu(), weight)
+        for image, weight in zip((x, shifted), convolutions.weight.chunk(2), strict=True)
     ]
-    expected = torch.cat(halves, dim=1) / (1 + reduction.bn.eps) ** 0.5
+    expected = torch.cat(halves, dim=1) / (1 + norm.eps) ** 0.5
     assert expected.shape == (2, 4, (height + 1) // 2, (width + 1) // 2)
     torch.testing.assert_close(reduction(x), expected, atol=1e-5, rtol=1e-4)
 
