@@ -210,7 +210,7 @@ class FusedSums(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, weights, sums, *tensors):
-        kernels.use_threads(torch.get_num_threads())
+        _share_threads()
         x, bases = _rows(x), tensors[: len(sums.own)]
         shape = x.shape
         for unit in sums.chains()[-1]:
@@ -241,7 +241,7 @@ class FusedSums(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, *gradients):
-        kernels.use_threads(torch.get_num_threads())
+        _share_threads()
         sums, table = ctx.sums, ctx.table
         x, *saved = ctx.saved_tensors
         saved = iter(saved)
@@ -362,6 +362,14 @@ class _Chains:
         else:
             dx = g
         return dx, found
+
+
+def _share_threads():
+    """Lets the loops run on as many threads as PyTorch does; PyTorch keeps them, whatever Numba's start sets."""
+    count = torch.get_num_threads()
+    kernels.use_threads(count)
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)
 
 
 def _identity(x):

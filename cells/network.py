@@ -5,6 +5,7 @@ from torch import nn
 
 from cells.fast import accelerate
 from cells.genotype import CellGenotype, Genotype
+from cells.precision import computing_in
 from cells.stacking import CellInputs, CellSpec, build_stem, edge_stride, stack_cells
 from search_spaces.complexity import count_madds, count_parameters
 from search_spaces.errors import InputError
@@ -75,8 +76,9 @@ class AuxiliaryHead(nn.Module):
 class Network(nn.Module):
     """The network of a genotype: images (N, 3, H, W) -> (logits, auxiliary logits or None).
 
-    Auxiliary logits come in training mode only. Without `compiled`, PyTorch's own layers run on a CPU, too. Raises
-    InputError if the genotype names an operator that is not registered.
+    Auxiliary logits come in training mode only. Without `compiled`, PyTorch's own layers run on a CPU, too. With a
+    `precision` of less than float32, products are made in it (autocast). Raises InputError if the genotype names an
+    operator that is not registered.
     """
 
     def __init__(
@@ -87,10 +89,12 @@ class Network(nn.Module):
         classes: int,
         auxiliary: bool = True,
         compiled: bool = True,
+        precision: torch.dtype = torch.float32,
     ):
         super().__init__()
         check_operators(genotype)
         self.genotype = genotype
+        self.precision = precision
         self.stem = build_stem(channels)
         specs = stack_cells(layers, channels, len(genotype.normal.concat), len(genotype.reduce.concat))
         cells = [NetworkCell(genotype.reduce if spec.reduction else genotype.normal, spec) for spec in specs]
@@ -101,6 +105,14 @@ class Network(nn.Module):
         self.classifier = nn.Linear(specs[-1].output_channels, classes)
 
     def forward(self, images, drop_path_probability: float | torch.Tensor = 0.0):
+        with computing_in(self.precision, images.device):
+            logits, auxiliary_logits = self._logits(images, drop_path_probability)
+        if self.precision != torch.float32:
+            logits = logits.float()
+            auxiliary_logits = None if auxiliary_logits is None else auxiliary_logits.float()
+        return logits, auxiliary_logits
+
+    def _logits(self, images, drop_path_probability):
         auxiliary_logits = None
         input0 = input1 = self.stem(images)
         for index, cell in enumerate(self.cells):

@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from cells.fast import Sums, accelerate, as_units, fused_sums
+from cells.precision import computing_in
 from cells.stacking import CellInputs, CellSpec, build_stem, edge_stride, stack_cells
 from search_spaces.registry import get_operator
 from search_spaces.space import SearchSpace
@@ -113,6 +114,7 @@ class Supernet(nn.Module):
 
     With `recompute`, a backward pass computes each cell's tensors again instead of having stored them: the same bits
     for a fraction of the memory, in about 1.2 times the time. Without `compiled`, PyTorch's own layers run on a CPU.
+    With a `precision` of less than float32, products are made in it (autocast); logits and parameters are float32.
     """
 
     def __init__(
@@ -123,10 +125,12 @@ class Supernet(nn.Module):
         classes: int,
         recompute: bool = False,
         compiled: bool = True,
+        precision: torch.dtype = torch.float32,
     ):
         super().__init__()
         self.space = space
         self.recompute = recompute
+        self.precision = precision
         self.stem = build_stem(channels)
         specs = stack_cells(layers, channels, space.nodes, space.nodes)
         self.cells = nn.ModuleList(SearchCell(space, spec, compiled) for spec in specs)
@@ -150,6 +154,11 @@ class Supernet(nn.Module):
     def forward(self, images):
         if self.recompute:
             give_back_freed_memory()
+        with computing_in(self.precision, images.device):
+            logits = self._logits(images)
+        return logits if self.precision == torch.float32 else logits.float()  # float64 stays
+
+    def _logits(self, images):
         tables = self.operator_weights()
         input0 = input1 = self.stem(images)
         for cell in self.cells:

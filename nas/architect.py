@@ -11,6 +11,8 @@ and differentiates through it (eq. 7), the Hessian-vector product by a central f
     dL_val(w', a)/da - lr * (dL_train(w+, a)/da - dL_train(w-, a)/da) / (2 R),
     w+- = w +- R * dL_val(w', a)/dw',    R = 0.01 / ||dL_val(w', a)/dw'||.
 
+The difference of two nearly equal gradients needs float32, whatever the supernet's precision: in bfloat16 it is noise.
+
 The passes at w', w+ and w- write into the supernet's own weights and put the saved ones back bit for bit, so there is
 no second model. BatchNorm's running statistics are left alone: they stay those of the supernet's own weights.
 """
@@ -72,7 +74,7 @@ def second_order_gradients(
         norm = torch.stack(torch._foreach_norm(direction)).norm()
         r = radius / norm.clamp_min(torch.finfo(norm.dtype).tiny ** 0.5)
         sides = []
-        with held_fixed(weights):
+        with held_fixed(weights), _in_float32(supernet):
             for signed in (r, -r):
                 _move(weights, saved, direction, signed)
                 sides.append(torch.autograd.grad(_loss(supernet, train)[0], alphas))
@@ -102,6 +104,16 @@ def _restored(weights: list[nn.Parameter]) -> Iterator[list[torch.Tensor]]:
     finally:
         with torch.no_grad():
             torch._foreach_copy_(weights, saved)
+
+
+@contextmanager
+def _in_float32(supernet: Supernet) -> Iterator[None]:
+    """Inside, the supernet's forward passes round to nothing less than its parameters do."""
+    precision, supernet.precision = supernet.precision, torch.float32
+    try:
+        yield
+    finally:
+        supernet.precision = precision
 
 
 @torch.no_grad()

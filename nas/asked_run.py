@@ -109,10 +109,11 @@ class AskedRun:
         import torch
 
         from nas.data import load_data, summarize_data
-        from nas.device import resolve_device
+        from nas.device import check_precision, resolve_device
         from nas.loop import readable_time
 
         device = resolve_device(self.config.device)
+        check_precision(self.config.precision, device)
         if self.config.threads is not None:
             torch.set_num_threads(self.config.threads)
         self._decide_compile(device.type)
@@ -140,19 +141,19 @@ class AskedRun:
         return data
 
     def _decide_compile(self, device: str):
-        """Fixes whether operators run as compiled loops, kept with the run; says if that is not as asked or slow."""
+        """Fixes whether operators run as compiled loops or the step as a graph, kept with the run; says if not."""
         from cells import fast
 
         asked = self.config.compile
         if asked is False:
             return
-        compiled = device == "cpu" and fast.can_compile()
-        self.config = self.config.model_copy(update={"compile": compiled})
-        slow = "PyTorch's own layers run"
-        if not compiled and device == "cpu":
-            self.say(f"operators are not compiled ({fast.WHY_NOT_COMPILED}); {slow}, several times slower")
-        elif not compiled and asked:
-            self.say(f"operators are compiled on a CPU only; on {device} {slow}")
+        why_not = {
+            "cpu": "the loops compute in float32" if self.config.precision != "float32" else fast.WHY_NOT_COMPILED,
+            "cuda": "",
+        }.get(device, f"{device} has neither compiled loops nor graphs" if asked else "")
+        self.config = self.config.model_copy(update={"compile": device in ("cpu", "cuda") and not why_not})
+        if why_not:
+            self.say(f"operators are not compiled ({why_not}); PyTorch's own layers run, several times slower")
 
     def begin(self, data, operators: Sequence[str], space=None, genotype: Genotype | None = None) -> bool:
         """Makes the folder ready; returns whether there is a checkpoint to go on from."""

@@ -56,7 +56,15 @@ class Settings(BaseModel):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     threads: Count | None = Field(None, description="CPU threads; PyTorch's choice if not given")
     compile: bool | None = Field(
-        None, description="on a CPU run operators as loops that Numba compiles and caches; yes if not given and it can"
+        None,
+        description="on a CPU run operators as loops that Numba compiles and caches, on a CUDA device the step as one"
+        " graph; yes if not given and it can",
+    )
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        "float32", description="of products; tf32 on NVIDIA's GPUs only. Sums, BatchNorm and weights stay float32"
+    )
+    deterministic: bool = Field(
+        False, description="the same bits in every run on one machine, on a GPU too, where it is slower"
     )
     stop_after: Positive | None = Field(None, description="minutes after which the run saves itself and stops")
 
@@ -106,7 +114,7 @@ class TrainConfig(Settings):
 
 
 # How a run is carried out, not what it computes, but for rounding: these may differ between a run and its continuation.
-RUN_CONTROL = ("device", "threads", "compile", "stop_after", "plugin", "memory")
+RUN_CONTROL = ("device", "threads", "compile", "deterministic", "stop_after", "plugin", "memory")
 
 
 def read_settings(path: Path, command: str) -> dict[str, Any]:

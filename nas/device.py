@@ -1,10 +1,15 @@
-"""Where a run computes."""
+"""Where a run computes, and how exactly."""
 
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from search_spaces.errors import InputError
+
+DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def resolve_device(name: str) -> torch.device:
@@ -23,3 +28,37 @@ def resolve_device(name: str) -> torch.device:
         found = ", ".join(f"{count} {kind}" for kind, count in here.items() if count)
         raise InputError(f'device "{name}" is not on this machine, which has {found}; use --device auto')
     return torch.device(name)
+
+
+def check_precision(precision: str, device: torch.device):
+    """Raises InputError if the device has no such arithmetic."""
+    if precision == "tf32" and device.type != "cuda":
+        raise InputError(
+            f"precision tf32 is an arithmetic of NVIDIA's GPUs and the device is {device}; give float32 or bfloat16"
+        )
+
+
+@contextmanager
+def arithmetic(precision: str, deterministic: bool, device: torch.device) -> Iterator[None]:
+    """Inside, products of float32 are rounded to TF32 only if `precision` says so.
+
+    With `deterministic`, two runs on one machine give the same bits, and operations that cannot raise RuntimeError;
+    else cuDNN tries its algorithms and takes the fastest. On a CPU all is deterministic anyway.
+    """
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+    try:
+        cudnn.allow_tf32 = matmul.allow_tf32 = precision == "tf32"
+        cudnn.benchmark = device.type == "cuda" and not deterministic
+        torch.use_deterministic_algorithms(deterministic)
+        yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark, was_deterministic = before
+        torch.use_deterministic_algorithms(was_deterministic)
+
+
+def scalar(value: float, device: torch.device) -> torch.Tensor:
+    """A number on the device, made there: nothing is copied, so nothing waits."""
+    return torch.full((), value, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)

@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from nas.augment import step_seed
+from nas.config import SearchConfig, TrainConfig
 from nas.interrupt import StopRequest
 from nas.run_dir import RunDir
 from search_spaces.errors import InputError
@@ -37,7 +38,10 @@ class RunState:
 
     def load_state_dict(self, state: dict[str, Any]):
         for name, part in self.parts.items():
+            how = [_how_computed(group) for group in getattr(part, "param_groups", [])]
             part.load_state_dict(state[name])
+            for group, own in zip(getattr(part, "param_groups", []), how, strict=True):
+                group.update(own)  # the checkpoint may come from another device
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
         self.sums.copy_(state["sums"])
 
@@ -128,9 +132,31 @@ def run_epochs(
             save()
 
 
+def has_fused_optimizers(device: torch.device) -> bool:
+    """Whether PyTorch has one kernel for a whole optimizer step there."""
+    return device.type in ("cpu", "cuda")
+
+
+def sgd(parameters, config: SearchConfig | TrainConfig, device: torch.device) -> torch.optim.SGD:
+    """The weights' optimizer; `config` gives learning rate, momentum and weight decay."""
+    return torch.optim.SGD(
+        parameters,
+        config.learning_rate,
+        config.momentum,
+        weight_decay=config.weight_decay,
+        fused=has_fused_optimizers(device),
+    )
+
+
+def _how_computed(group: dict) -> dict:
+    return {name: group[name] for name in ("fused", "capturable", "foreach") if name in group}
+
+
 def apply_gradients(optimizer: torch.optim.Optimizer, parameters, gradients, clip: float | None = None):
     """One optimizer step with these gradients, scaled down to the norm `clip` if theirs is larger."""
     for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is not None and gradient.stride() != parameter.stride():  # fused optimizers go through memory
+            gradient = torch.empty_like(parameter).copy_(gradient)
         parameter.grad = gradient
     if clip is not None:
         torch.nn.utils.clip_grad_norm_(parameters, clip)

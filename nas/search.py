@@ -11,11 +11,12 @@ from cells.supernet import Supernet
 from nas.architect import Unrolling, first_order_gradients, held_fixed, second_order_gradients
 from nas.augment import step_seed
 from nas.batches import Batch, Batches
+from nas.captured import as_graph
 from nas.config import SearchConfig
 from nas.data import ImageData
-from nas.device import resolve_device
+from nas.device import DTYPES, arithmetic, resolve_device, scalar
 from nas.interrupt import StopRequest
-from nas.loop import RunState, apply_gradients, batch_sums, cosine, run_epochs
+from nas.loop import RunState, apply_gradients, batch_sums, cosine, has_fused_optimizers, run_epochs, sgd
 from nas.run_dir import RunDir
 from search_spaces.space import SearchSpace
 
@@ -28,13 +29,17 @@ class SearchState(RunState):
     def __init__(self, config: SearchConfig, space: SearchSpace, classes: int, device: torch.device):
         torch.manual_seed(step_seed(config.seed, "initial weights", 0, 0))
         compiled, recompute = config.compile is not False, config.memory == "recompute"
-        self.supernet = Supernet(space, config.channels, config.layers, classes, recompute, compiled)
+        precision = DTYPES[config.precision]
+        self.supernet = Supernet(space, config.channels, config.layers, classes, recompute, compiled, precision)
         self.supernet.to(device, memory_format=torch.channels_last)
-        self.weight_optimizer = torch.optim.SGD(
-            self.supernet.weights(), config.learning_rate, config.momentum, weight_decay=config.weight_decay
-        )
+        self.weight_optimizer = sgd(self.supernet.weights(), config, device)
         self.alpha_optimizer = torch.optim.Adam(
-            self.supernet.alphas(), config.alpha_learning_rate, ALPHA_BETAS, weight_decay=config.alpha_weight_decay
+            self.supernet.alphas(),
+            config.alpha_learning_rate,
+            ALPHA_BETAS,
+            weight_decay=config.alpha_weight_decay,
+            fused=has_fused_optimizers(device),
+            capturable=device.type == "cuda",
         )
         parts = {name: getattr(self, name) for name in ("supernet", "weight_optimizer", "alpha_optimizer")}
         super().__init__(parts, sums=6, device=device)
@@ -46,7 +51,7 @@ class SearchState(RunState):
 
 
 def bilevel_step(
-    state: SearchState, train: Batch, validation: Batch, config: SearchConfig, learning_rate: float
+    state: SearchState, train: Batch, validation: Batch, config: SearchConfig, learning_rate: float | torch.Tensor
 ) -> torch.Tensor:
     """One step on the alphas, then one on the weights, in place.
 
@@ -99,9 +104,14 @@ def run_search(
     def learning_rate(epoch: int) -> float:
         return cosine(config.learning_rate, config.learning_rate_min, epoch, config.epochs)
 
+    def tensor_step(images, labels, validation_images, validation_labels, learning_rate) -> torch.Tensor:
+        return bilevel_step(state, (images, labels), (validation_images, validation_labels), config, learning_rate)
+
+    whole_step = as_graph(tensor_step, config, device)
+
     def train_step(epoch: int, step: int) -> torch.Tensor:
         train, validation = weight_batches.shuffled(epoch, step), alpha_batches.drawn(epoch, step)
-        return bilevel_step(state, train, validation, config, learning_rate(epoch))
+        return whole_step(*train, *validation, scalar(learning_rate(epoch), device))
 
     def genotype_after(epochs: int) -> Genotype:
         found_by = {
@@ -138,7 +148,8 @@ def run_search(
         run.write_genotype(genotype)
         draw_genotype(genotype, run.diagrams)
 
-    run_epochs(state, config.epochs, weight_batches.steps, config.seed, train_step, end_epoch, run, stop, progress)
+    with arithmetic(config.precision, config.deterministic, device):
+        run_epochs(state, config.epochs, weight_batches.steps, config.seed, train_step, end_epoch, run, stop, progress)
     genotype = genotype_after(config.epochs)
     if run is not None:
         rows = run.rows("metrics")

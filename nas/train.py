@@ -7,11 +7,12 @@ from cells.genotype import Genotype
 from cells.network import Network, describe_network
 from nas.augment import normalize, step_seed
 from nas.batches import Batch, Batches
+from nas.captured import as_graph
 from nas.config import TrainConfig
 from nas.data import ImageData
-from nas.device import resolve_device
+from nas.device import DTYPES, arithmetic, resolve_device, scalar
 from nas.interrupt import StopRequest
-from nas.loop import RunState, apply_gradients, batch_sums, cosine, run_epochs
+from nas.loop import RunState, apply_gradients, batch_sums, cosine, run_epochs, sgd
 from nas.run_dir import RunDir
 
 TEST_BATCH = 256  # images; changes memory, not the result
@@ -22,17 +23,19 @@ class TrainState(RunState):
 
     def __init__(self, config: TrainConfig, genotype: Genotype, classes: int, device: torch.device):
         torch.manual_seed(step_seed(config.seed, "initial weights", 0, 0))
-        compiled = config.compile is not False
-        self.network = Network(genotype, config.channels, config.layers, classes, config.auxiliary, compiled)
+        compiled, precision = config.compile is not False, DTYPES[config.precision]
+        self.network = Network(genotype, config.channels, config.layers, classes, config.auxiliary, compiled, precision)
         self.network.to(device, memory_format=torch.channels_last)
-        self.optimizer = torch.optim.SGD(
-            self.network.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay
-        )
+        self.optimizer = sgd(self.network.parameters(), config, device)
         super().__init__({"network": self.network, "optimizer": self.optimizer}, sums=3, device=device)
 
 
 def training_step(
-    state: TrainState, train: Batch, config: TrainConfig, learning_rate: float, drop_path_probability: float
+    state: TrainState,
+    train: Batch,
+    config: TrainConfig,
+    learning_rate: float | torch.Tensor,
+    drop_path_probability: float | torch.Tensor,
 ) -> torch.Tensor:
     """One step of SGD, in place. Returns `batch_sums`; the auxiliary head's loss is not in them."""
     images, labels = train
@@ -87,10 +90,15 @@ def run_training(
     def learning_rate(epoch: int) -> float:
         return cosine(config.learning_rate, config.learning_rate_min, epoch, config.epochs)
 
+    def tensor_step(images, labels, learning_rate, drop_path_probability) -> torch.Tensor:
+        return training_step(state, (images, labels), config, learning_rate, drop_path_probability)
+
+    whole_step = as_graph(tensor_step, config, device)
+
     def train_step(epoch: int, step: int) -> torch.Tensor:
-        drop_path_probability = config.drop_path * epoch / config.epochs
-        return training_step(
-            state, train_batches.shuffled(epoch, step), config, learning_rate(epoch), drop_path_probability
+        drop_path_probability = scalar(config.drop_path * epoch / config.epochs, device)
+        return whole_step(
+            *train_batches.shuffled(epoch, step), scalar(learning_rate(epoch), device), drop_path_probability
         )
 
     def end_epoch(epoch: int, sums: list[float], seconds: float):
@@ -106,9 +114,11 @@ def run_training(
         if run is not None:
             run.append("metrics", rows[-1])
 
-    run_epochs(state, config.epochs, train_batches.steps, config.seed, train_step, end_epoch, run, stop, progress)
+    with arithmetic(config.precision, config.deterministic, device):
+        run_epochs(state, config.epochs, train_batches.steps, config.seed, train_step, end_epoch, run, stop, progress)
+        test_error = error_percent(state.network, data)
     result = {
-        "test_error_percent": error_percent(state.network, data),
+        "test_error_percent": test_error,
         "test_images": len(data.test_images),
         **describe_network(genotype, config.channels, config.layers, len(data.classes), data.image_size),
         "seed": config.seed,

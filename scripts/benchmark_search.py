@@ -3,10 +3,10 @@
     python scripts/benchmark_search.py [--device cpu] [--order 1|2] [--batch-size 64] [--space darts] …
 
 The textbook version (scripts/textbook.py) and this package's take the same bilevel steps in turn, A B A B, in one
-process: "ours" with the loops that Numba compiles, the default on a CPU, "plain" with PyTorch's own layers
-(--no-compile), "saving" compiled and with each cell recomputed (--memory recompute). Peak memory comes from fresh
-processes and stands beside the estimate that a search prints; gradients are compared in the same run. The last line is
-one JSON object with the ratios, textbook time over ours.
+process: "ours" as a search runs by default, on a CPU with the loops that Numba compiles and on a CUDA device as one
+graph, "plain" with neither (--no-compile), "saving" with each cell recomputed (--memory recompute). Peak memory comes
+from fresh processes and stands beside the estimate that a search prints; gradients are compared in the same run. The
+last line is one JSON object with the ratios, textbook time over ours.
 """
 
 import argparse
@@ -27,9 +27,10 @@ from cells.fast import can_compile
 from cells.genotype import load_genotype
 from cells.supernet import Supernet, build_candidate
 from nas.architect import Unrolling, first_order_gradients, second_order_gradients
+from nas.captured import WARM_UP, as_graph
 from nas.config import SearchConfig, TrainConfig
 from nas.data import DataSummary
-from nas.device import resolve_device
+from nas.device import DTYPES, arithmetic, check_precision, resolve_device, scalar
 from nas.estimate import estimate_search
 from nas.search import SearchState, bilevel_step
 from nas.train import TrainState, training_step
@@ -46,28 +47,37 @@ def main(argv=None) -> int:
         torch.set_num_threads(arguments.threads)
     if arguments.measure_memory:
         step = make_stepper(arguments.measure_memory, arguments, 2)
-        for _ in range(2):
+        for _ in range(1 + steps_before(resolve_device(arguments.device))):
             step()
         print(peak_bytes(resolve_device(arguments.device)))
         return 0
 
     device = resolve_device(arguments.device)
+    check_precision(arguments.precision, device)
+    with arithmetic(arguments.precision, False, device):
+        compare(arguments, device, argv)
+    return 0
+
+
+def compare(arguments, device, argv):
+    """Prints all ratios, and as the last line one JSON object of them."""
     print(f"{describe_machine(device)}, {arguments.space}, batch {arguments.batch_size}, {arguments.layers} cells,")
     print(f"{arguments.channels} channels, {arguments.image_size}x{arguments.image_size} pixels\n")
     result = {"device": describe_machine(device), "space": arguments.space, "batch_size": arguments.batch_size}
+    result["precision"] = arguments.precision
     result["parity_max_error"] = parity_error(arguments.space)
     print(f"largest difference between the two in float64, relative: {result['parity_max_error']:.1e}\n")
 
     orders = [arguments.order] if arguments.order else [1, 2]
     for order in orders:
-        names = ["textbook", "ours"] + (["plain", "saving"] if order == 2 else [])
+        names = ["textbook", "ours", "plain"] + (["saving"] if order == 2 else [])
         medians = time_in_turn({name: make_stepper(name, arguments, order) for name in names}, arguments.rounds, device)
         result[f"speedup_order{order}"] = medians["textbook"] / medians["ours"]
         result[f"seconds_order{order}"] = medians
         if order == 2:
             result["speedup_order2_compiled"] = result["speedup_order2"] if can_compile() else None
-            for name in ("plain", "saving"):
-                result[f"speedup_order2_{name}"] = medians["textbook"] / medians[name]
+            result["speedup_order2_saving"] = medians["textbook"] / medians["saving"]
+        result[f"speedup_order{order}_plain"] = medians["textbook"] / medians["plain"]
     peaks = {name: fresh_process_peak(name, argv) for name in ("textbook", "ours", "saving")}
     estimates = estimated_peaks(arguments)
     for name, peak in peaks.items():
@@ -83,7 +93,6 @@ def main(argv=None) -> int:
     result["retrain_speedup"] = medians["plain"] / medians["ours"]
     print_operator_table(arguments, device)
     print(json.dumps(rounded(result)))
-    return 0
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -96,6 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--image-size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3, help="measured steps of each version")
+    parser.add_argument("--precision", choices=tuple(DTYPES), default="float32", help="of all but the textbook version")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--measure-memory", choices=("textbook", "ours", "saving"), help=argparse.SUPPRESS)
     return parser
@@ -114,6 +124,7 @@ def make_stepper(name: str, arguments, order: int):
         device=arguments.device,
         memory="recompute" if name == "saving" else "store",
         compile=name != "plain",
+        precision=arguments.precision,
     )
     images = torch.randn(2, arguments.batch_size, 3, arguments.image_size, arguments.image_size)
     labels = torch.randint(CLASSES, (2, arguments.batch_size), device=device)
@@ -127,14 +138,19 @@ def make_stepper(name: str, arguments, order: int):
     batches = [
         (x.to(device).contiguous(memory_format=torch.channels_last), y) for x, y in zip(images, labels, strict=True)
     ]
-    return lambda: bilevel_step(state, *batches, config, config.learning_rate)
+
+    def step(images, labels, validation_images, validation_labels, learning_rate):
+        return bilevel_step(state, (images, labels), (validation_images, validation_labels), config, learning_rate)
+
+    whole_step = as_graph(step, config, device)
+    return lambda: whole_step(*batches[0], *batches[1], scalar(config.learning_rate, device))
 
 
 def make_retrainer(name: str, arguments):
     """A function that takes one retraining step of DARTS_V2 at the paper's width, a fifth of its depth."""
     torch.manual_seed(0)
     device = resolve_device(arguments.device)
-    config = TrainConfig(layers=5, device=arguments.device, compile=name != "plain")
+    config = TrainConfig(layers=5, device=arguments.device, compile=name != "plain", precision=arguments.precision)
     state = TrainState(config, load_genotype("darts_v2"), CLASSES, device)
     images = torch.randn(config.batch_size, 3, arguments.image_size, arguments.image_size, device=device)
     if name == "plain":
@@ -142,24 +158,35 @@ def make_retrainer(name: str, arguments):
     else:
         images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.randint(CLASSES, (config.batch_size,), device=device)
-    return lambda: training_step(state, (images, labels), config, config.learning_rate, 0.1)
+
+    def step(images, labels, learning_rate, drop_path_probability):
+        return training_step(state, (images, labels), config, learning_rate, drop_path_probability)
+
+    whole_step = as_graph(step, config, device)
+    return lambda: whole_step(images, labels, scalar(config.learning_rate, device), scalar(0.1, device))
+
+
+def steps_before(device) -> int:
+    """Steps that are not measured: the last of them makes the graph."""
+    return 1 + WARM_UP if device.type == "cuda" else 1
 
 
 def time_in_turn(steppers: dict, rounds: int, device) -> dict[str, float]:
-    """Median seconds of each stepper, run in turn after one step each to warm up; prints them with their spread."""
-    seconds = {name: [] for name in steppers}
-    for _ in range(1 + rounds):
+    """Median seconds of each stepper, run in turn after they have warmed up; prints them with their spread."""
+    seconds, before = {name: [] for name in steppers}, steps_before(device)
+    for _ in range(before + rounds):
         for name, step in steppers.items():
             start = time.perf_counter()
             step()
             if device.type == "cuda":
                 torch.cuda.synchronize()
             seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(times[1:]) for name, times in seconds.items()}
+    seconds = {name: times[before:] for name, times in seconds.items()}
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
     slowest = next(iter(medians))
     for name, times in seconds.items():
         ratio = medians[slowest] / medians[name]
-        spread = f"{min(times[1:]):.3f} to {max(times[1:]):.3f}"
+        spread = f"{min(times):.3f} to {max(times):.3f}"
         print(f"{name:<10} {medians[name]:8.3f} s a step ({spread})  {ratio:5.2f} times {slowest}", flush=True)
     print()
     return medians

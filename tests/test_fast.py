@@ -2,6 +2,9 @@
 
 import copy
 import hashlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,8 @@ from cells import kernels, simd
 from cells.fast import Sums, accelerate, as_units, fused_sums, read_units
 from search_spaces.layers import FactorizedReduce
 from search_spaces.registry import build_operator, operator_names
+
+ROOT = Path(__file__).parent.parent
 
 
 def doubles(*shape):
@@ -166,6 +171,22 @@ def test_the_number_of_threads_changes_no_bit():
     torch.set_num_threads(threads)
     for one, two in zip(*results, strict=True):
         assert torch.equal(one, two)
+
+
+def test_the_loops_leave_pytorch_its_number_of_threads():
+    """Numba's start sets OpenMP's, which is PyTorch's, too; in a process of its own, as it starts once."""
+    program = """
+import torch
+torch.set_num_threads(1)
+from torch import nn
+from cells.fast import accelerate
+layers = accelerate(nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1)))
+layers(torch.randn(2, 1, 2, 2)).sum().backward()
+print(torch.get_num_threads())
+"""
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert ran.stdout == "1\n", ran.stderr
 
 
 def test_what_is_not_finite_stays_visible():

@@ -220,6 +220,7 @@ CHANGES = {
     "gradient_clip": 0.01,
     "alpha_learning_rate": 0.01,
     "alpha_weight_decay": 0.1,
+    "precision": "bfloat16",
 }
 
 
