@@ -34,6 +34,13 @@ class NetworkCell(nn.Module):
             for _, edge in genotype.edges
         )
 
+    def places(self) -> dict[str, str]:
+        """Names of the operators' modules -> the operators, for people, as "sep_conv_3x3 on edge 0 -> 2"."""
+        return {
+            f"operators.{index}": f"{edge.operator} on edge {edge.source} -> {target}"
+            for index, (target, edge) in enumerate(self.genotype.edges)
+        }
+
     def forward(self, input0, input1, drop_path_probability=0.0):
         nodes = list(self.inputs(input0, input1))
         operators = iter(self.operators)

@@ -62,6 +62,20 @@ class SearchCell(nn.Module):
                         self.shared[source][name] = candidate
             self.edges.append(MixedOperation(mixed))
 
+    def places(self) -> dict[str, str]:
+        """Names of the operators' modules -> the operators, for people, as "sep_conv_3x3 on edge 0 -> 2"."""
+        own = {
+            f"edges.{index}.candidates.{name}": f"{name} on edge {source} -> {target}"
+            for index, (source, target) in enumerate(self.space.edges)
+            for name in self.edges[index].candidates
+        }
+        shared = {
+            f"shared.{source}.{name}": f"{name} on all edges from {source}"
+            for source, candidates in enumerate(self.shared)
+            for name in candidates
+        }
+        return own | shared
+
     def forward(self, input0, input1, weights):
         """weights: (edges, operators), the softmax of the alphas."""
         nodes = list(self.inputs(input0, input1))

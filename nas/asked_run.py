@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ class AskedRun:
         self.folder = RunDir(self.control["run_dir"] or default_folder(self.config))
         self.is_taken_up = bool(self.control["resume"]) and self.folder.exists()
         self.is_done = False
+        if not self.control["dry_run"]:
+            self.folder.refuse_if_in_use()
         if self.is_taken_up:
             self._take_up(kind)
         elif self.control["resume"]:
@@ -155,13 +158,19 @@ class AskedRun:
         if why_not:
             self.say(f"operators are not compiled ({why_not}); PyTorch's own layers run, several times slower")
 
+    def locked(self) -> AbstractContextManager:
+        """Inside, the folder is this process's alone. Raises InputError if another one writes there."""
+        return self.folder.locked(self.say)
+
     def begin(self, data, operators: Sequence[str], space=None, genotype: Genotype | None = None) -> bool:
         """Makes the folder ready; returns whether there is a checkpoint to go on from."""
         from search_spaces.registry import load_plugin, plugins_of
 
         path = self.folder.path
-        if self.is_taken_up and self.folder.load_checkpoint("cpu") is not None:  # damaged: refused before any change
+        if self.is_taken_up and self.folder.load_checkpoint("cpu", self.say) is not None:  # refused before any change
             self.folder.check_data(data.fingerprint)
+            if changed := self.folder.changed_environment():
+                self.say(f"note: {changed}, since {path} was begun; its numbers may differ in their last digits")
             self.folder.extend(config_to_yaml(self.config))
             return True
         if self.is_taken_up and self.folder.is_finished():

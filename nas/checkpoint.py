@@ -1,25 +1,35 @@
 """Files that are whole or not there: written beside their place, synced, then renamed over it.
 
-torch is imported where it is needed: a run folder can be looked at without it.
+A checkpoint ends with a SHA-256 of its content, as the comment that a ZIP file may have, so it is still a file that
+torch.load reads. torch is imported where it is needed: a run folder can be looked at without it.
 """
 
 import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from search_spaces.errors import InputError
 
+_CHECKSUM = b"sha256:"
+_CHECKSUM_LENGTH = len(_CHECKSUM) + 64
 
-def write_atomically(path: Path, content: bytes | str):
-    """Replaces `path` by `content` so that a reader, or a crash at any instant, finds the old file or the new one."""
+
+def write_atomically(path: Path, content: bytes | str, keep: Path | None = None):
+    """Replaces `path` by `content` so that a reader, or a crash at any instant, finds the old file or the new one.
+
+    With `keep`, the old one is renamed to that; a crash between the two renames leaves it there alone.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with _named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             _write(temporary, "wb", content.encode() if isinstance(content, str) else content)
+            if keep is not None and path.exists():
+                os.replace(path, keep)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -32,13 +42,16 @@ def append_line(path: Path, line: str):
         _write(path, "ab", f"{line}\n".encode())
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]):
-    """Saves tensors, numbers, strings and containers of them; the file before stays until this one is whole."""
+def save_checkpoint(path: Path, state: dict[str, Any], keep: Path | None = None):
+    """Saves tensors, numbers, strings and containers of them; the file before stays until this one is whole.
+
+    With `keep`, the file before goes there: at any instant, one of the two is whole.
+    """
     import torch
 
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, _signed(buffer.getvalue()), keep)
 
 
 def load_checkpoint(path: Path, device="cpu") -> dict[str, Any]:
@@ -46,14 +59,32 @@ def load_checkpoint(path: Path, device="cpu") -> dict[str, Any]:
     import torch
 
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        content = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"cannot read checkpoint {path}: {error.strerror}") from None
+    try:
+        _check_signature(content)
+        return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
     except Exception as error:
         first_line = str(error).strip().split("\n")[0][:120]
         raise InputError(
             f"checkpoint {path} is damaged or not a checkpoint ({first_line}); start anew with --force"
         ) from None
+
+
+def _signed(archive: bytes) -> bytes:
+    """A ZIP file without a comment, and the checksum of all before as its comment."""
+    body = archive[:-2]  # what follows is the length of the comment
+    comment = _CHECKSUM + sha256(body).hexdigest().encode()
+    return body + len(comment).to_bytes(2, "little") + comment
+
+
+def _check_signature(content: bytes):
+    comment, body = content[-_CHECKSUM_LENGTH:], content[: -_CHECKSUM_LENGTH - 2]
+    if not comment.startswith(_CHECKSUM):
+        raise ValueError("it does not end with its checksum")
+    if comment != _CHECKSUM + sha256(body).hexdigest().encode():
+        raise ValueError("its checksum is that of another content")
 
 
 def _write(path: Path, mode: str, content: bytes):

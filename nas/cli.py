@@ -45,8 +45,9 @@ def _search(argv: Sequence[str] | None) -> int:
     if data is None:
         return 0
     config = asked.config  # with the memory decided
-    resume = asked.begin(data, space.operators, space=space)
-    genotype = asked.carry_out(lambda stop: run_search(config, space, data, run, resume=resume, stop=stop))
+    with asked.locked():
+        resume = asked.begin(data, space.operators, space=space)
+        genotype = asked.carry_out(lambda stop: run_search(config, space, data, run, resume=resume, stop=stop))
 
     print(f"genotype  {run.genotype}")
     print(f"pictures  {run.diagrams / 'normal.svg'}, {run.diagrams / 'reduce.svg'} (and .png)")
@@ -122,8 +123,9 @@ def _train(argv: Sequence[str] | None) -> int:
     data = asked.plan(estimate_training, genotype, least_images=2)
     if data is None:
         return 0
-    resume = asked.begin(data, genotype.operators, genotype=genotype)
-    result = asked.carry_out(lambda stop: run_training(config, genotype, data, run, resume=resume, stop=stop))
+    with asked.locked():
+        resume = asked.begin(data, genotype.operators, genotype=genotype)
+        result = asked.carry_out(lambda stop: run_training(config, genotype, data, run, resume=resume, stop=stop))
 
     print(f"test error {result['test_error_percent']:.2f} % on {result['test_images']} images of {result['data']}")
     print(f"parameters {result['parameters'] / 1e6:.3f} M, multiply-adds {result['madds'] / 1e6:.1f} M")

@@ -66,6 +66,7 @@ class Settings(BaseModel):
     deterministic: bool = Field(
         False, description="the same bits in every run on one machine, on a GPU too, where it is slower"
     )
+    save_every: Positive = Field(10.0, description="minutes between two checkpoints within an epoch")
     stop_after: Positive | None = Field(None, description="minutes after which the run saves itself and stops")
 
 
@@ -89,6 +90,12 @@ class SearchConfig(Settings):
     gradient_clip: Positive = Field(5.0, description="largest norm of the weights' gradient")
     alpha_learning_rate: Positive = Field(3e-4, description="of the alphas' Adam, betas 0.5 and 0.999")
     alpha_weight_decay: NotNegative = Field(1e-3, description="of the alphas")
+    hessian_every: CountOrZero = Field(
+        0, description="epochs between two looks at the dominant eigenvalue of the alphas' Hessian, 40 passes; 0: never"
+    )
+    early_stop: bool = Field(
+        False, description="stop when that eigenvalue rises steeply, and take the cell of before (RobustDARTS)"
+    )
     memory: Literal["auto", "store", "recompute"] = Field(
         "auto", description="store all tensors for the backward pass, or recompute each cell's there; auto: as they fit"
     )
@@ -114,7 +121,7 @@ class TrainConfig(Settings):
 
 
 # How a run is carried out, not what it computes, but for rounding: these may differ between a run and its continuation.
-RUN_CONTROL = ("device", "threads", "compile", "deterministic", "stop_after", "plugin", "memory")
+RUN_CONTROL = ("device", "threads", "compile", "deterministic", "save_every", "stop_after", "plugin", "memory")
 
 
 def read_settings(path: Path, command: str) -> dict[str, Any]:

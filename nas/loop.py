@@ -6,7 +6,6 @@ What a step draws at random depends on (seed, epoch, step) alone, so a checkpoin
 import math
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,7 +18,6 @@ from nas.run_dir import RunDir
 from search_spaces.errors import InputError
 
 SHOWN_SECONDS = 1.0  # between two looks at the loss in the progress bar; each copies it to the host
-SAVED_SECONDS = 600.0  # between two checkpoints within an epoch
 
 
 class RunState:
@@ -31,6 +29,7 @@ class RunState:
         self.step = 0
         self.seconds = 0.0
         self.sums = torch.zeros(sums, device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
+        self.good_steps = torch.zeros((), device=device, dtype=torch.int64)  # of this epoch, before the first bad one
 
     def state_dict(self) -> dict[str, Any]:
         saved = {name: part.state_dict() for name, part in self.parts.items()}
@@ -44,6 +43,23 @@ class RunState:
                 group.update(own)  # the checkpoint may come from another device
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
         self.sums.copy_(state["sums"])
+        self.good_steps.fill_(self.step)  # or it would not have been saved
+
+    def add(self, sums: torch.Tensor):
+        """Counts a step that was taken; nothing waits for the device."""
+        self.sums += sums
+        self.good_steps += self.sums.isfinite().all()  # what is not finite once stays so
+        self.step += 1
+
+    def next_epoch(self):
+        self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
+        self.sums.zero_()
+        self.good_steps.zero_()
+
+    def first_bad_step(self) -> int | None:
+        """The first step of this epoch whose sums were not finite; waits for the device."""
+        good = int(self.good_steps)
+        return None if good == self.step else good
 
     def resume_from(self, run: RunDir):
         """Takes up the run's last checkpoint, if it has one, and drops the rows that will be written again.
@@ -60,27 +76,51 @@ class RunState:
         run.forget_rows_from(self.epoch)
 
 
+class Epochs:
+    """What `run_epochs` runs: a search or a training, with its state, its settings and its steps in an epoch."""
+
+    state: RunState
+    config: SearchConfig | TrainConfig
+    steps: int
+
+    def learning_rate(self, epoch: int) -> float:
+        """Of the weights."""
+        return cosine(self.config.learning_rate, self.config.learning_rate_min, epoch, self.config.epochs)
+
+    def train_step(self, epoch: int, step: int) -> torch.Tensor:
+        """Takes a step; returns what is added to `state.sums`, on the device, not finite if a gradient is not."""
+        raise NotImplementedError
+
+    def end_epoch(self, epoch: int, sums: list[float], seconds: float) -> str:
+        """Records an epoch; returns what is said of it beside its losses."""
+        raise NotImplementedError
+
+    def find_trouble(self, epoch: int, step: int) -> str:
+        """Words for where a number that is not finite came from, in a step that was just taken."""
+        raise NotImplementedError
+
+    def is_over(self) -> bool:
+        """Whether to end before the last epoch, by what is recorded of the epochs so far."""
+        return False
+
+
 def run_epochs(
-    state: RunState,
-    epochs: int,
-    steps: int,
-    seed: int,
-    train_step: Callable[[int, int], torch.Tensor],
-    end_epoch: Callable[[int, list[float], float], None],
+    work: Epochs,
     run: RunDir | None = None,
     stop: StopRequest | None = None,
     progress: bool = True,
 ):
-    """Runs from where `state` stands to the end of the last epoch.
+    """Runs from where `work.state` stands to the end of the last epoch.
 
-    `train_step(epoch, step)` returns what is added to `state.sums`, on the device. `end_epoch(epoch, sums, seconds)`
-    records an epoch. A checkpoint is saved after each epoch, and within long ones every ten minutes.
+    A checkpoint is saved after each epoch, and within long ones every `config.save_every` minutes.
 
-    Raises InputError if the loss is not a finite number at the end of an epoch; its checkpoint is not saved.
+    Raises InputError if a loss or a gradient is not a finite number: on a CPU after the step, elsewhere before the next
+    checkpoint. No checkpoint has seen it.
     """
+    state, config, steps = work.state, work.config, work.steps
     done = state.epoch * steps + state.step
     silent = None if progress else True  # None: no bar where standard error is not a terminal
-    bar = tqdm(total=epochs * steps, initial=done, unit="step", disable=silent, leave=False, dynamic_ncols=True)
+    bar = tqdm(total=config.epochs * steps, initial=done, unit="step", disable=silent, leave=False, dynamic_ncols=True)
     last = shown = saved = time.perf_counter()
 
     def clock() -> float:
@@ -89,46 +129,53 @@ def run_epochs(
         state.seconds, last = state.seconds + now - last, now
         return now
 
+    def check():
+        bad = state.first_bad_step()
+        if bad is not None:
+            raise InputError(
+                f"the loss or a gradient is not a finite number in epoch {state.epoch + 1}, step {bad + 1} of {steps},"
+                f" learning rate {work.learning_rate(state.epoch):.3g}; {work.find_trouble(state.epoch, bad)}; start"
+                " anew with --force and a smaller --learning-rate"
+            )
+
     def save():
+        check()
         if run is not None:
             run.save_checkpoint(state.state_dict())
 
     with bar:
-        while state.epoch < epochs:
+        while state.epoch < config.epochs and not work.is_over():
             last = time.perf_counter()
-            bar.set_description(f"epoch {state.epoch + 1}/{epochs}")
+            bar.set_description(f"epoch {state.epoch + 1}/{config.epochs}")
             while state.step < steps:
-                torch.manual_seed(step_seed(seed, "step", state.epoch, state.step))
-                state.sums += train_step(state.epoch, state.step)
-                state.step += 1
+                torch.manual_seed(step_seed(config.seed, "step", state.epoch, state.step))
+                state.add(work.train_step(state.epoch, state.step))
                 bar.update()
                 now = clock()
+                if state.sums.device.type == "cpu":  # elsewhere a look would wait for the device
+                    check()
                 if not bar.disable and now - shown > SHOWN_SECONDS:
                     bar.set_postfix_str(describe_sums(state.sums.tolist()))
                     shown = now
-                if now - saved > SAVED_SECONDS:
+                if now - saved > 60 * config.save_every:
                     save()
                     saved = now
                 if stop is not None:
                     stop.check(save)
+            check()
             sums = state.sums.tolist()
             clock()
-            if not all(map(math.isfinite, sums)):
-                raise InputError(
-                    f"the loss is not a finite number in epoch {state.epoch + 1}; start anew with --force and a smaller"
-                    " --learning-rate"
-                )
-            end_epoch(state.epoch, sums, state.seconds)
-            message = f"epoch {state.epoch + 1}/{epochs}  {describe_sums(sums)}  {readable_time(state.seconds)}"
-            if state.epoch + 1 < epochs:
-                message += f", {readable_time((epochs - state.epoch - 1) * state.seconds)} left"
+            more = work.end_epoch(state.epoch, sums, state.seconds)
+            message = f"epoch {state.epoch + 1}/{config.epochs}  {describe_sums(sums)}{more}"
+            message += f"  {readable_time(state.seconds)}"
+            if state.epoch + 1 < config.epochs:
+                message += f", {readable_time((config.epochs - state.epoch - 1) * state.seconds)} left"
             if progress:
                 tqdm.write(message)
                 sys.stdout.flush()
             if run is not None:
                 run.log(message)
-            state.epoch, state.step, state.seconds = state.epoch + 1, 0, 0.0
-            state.sums.zero_()
+            state.next_epoch()
             save()
 
 
@@ -152,16 +199,21 @@ def _how_computed(group: dict) -> dict:
     return {name: group[name] for name in ("fused", "capturable", "foreach") if name in group}
 
 
-def apply_gradients(optimizer: torch.optim.Optimizer, parameters, gradients, clip: float | None = None):
-    """One optimizer step with these gradients, scaled down to the norm `clip` if theirs is larger."""
+def apply_gradients(optimizer: torch.optim.Optimizer, parameters, gradients, clip: float | None = None) -> torch.Tensor:
+    """One optimizer step with these gradients, scaled down to the norm `clip` if theirs is larger; returns their norm.
+
+    Where the norm is not finite, a fused optimizer moves nothing; nothing waits for the device.
+    """
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if gradient is not None and gradient.stride() != parameter.stride():  # fused optimizers go through memory
             gradient = torch.empty_like(parameter).copy_(gradient)
         parameter.grad = gradient
-    if clip is not None:
-        torch.nn.utils.clip_grad_norm_(parameters, clip)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip)
+    if optimizer.param_groups[0].get("fused"):
+        optimizer.found_inf = (~norm.isfinite()).float()
     optimizer.step()
     optimizer.zero_grad()
+    return norm
 
 
 def batch_sums(loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -1,17 +1,22 @@
 """The one place that knows the files of a run folder.
 
-    config.yaml space.yaml environment.json plugins/ log.txt metrics.jsonl alphas.jsonl checkpoint.pt
-    genotype.json diagrams/{normal,reduce}.{dot,svg,png} weights.pt result.json
+    config.yaml space.yaml environment.json plugins/ log.txt metrics.jsonl alphas.jsonl
+    checkpoint.pt checkpoint.previous.pt genotype.json diagrams/{normal,reduce}.{dot,svg,png} weights.pt result.json
 
-result.json is written last: where it is, the run is finished.
+result.json is written last: where it is, the run is finished. While a process writes here, it holds a lock on .lock,
+which the system takes from it when it ends, however it ends; .owner.json says who holds it.
 """
 
 import json
 import os
 import platform
-from collections.abc import Sequence
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from nas.checkpoint import append_line, load_checkpoint, save_checkpoint, write_atomically
 from search_spaces.errors import InputError
@@ -24,6 +29,7 @@ _FILES = (
     "metrics.jsonl",
     "alphas.jsonl",
     "checkpoint.pt",
+    "checkpoint.previous.pt",
     "genotype.json",
     "weights.pt",
     "result.json",
@@ -60,6 +66,10 @@ class RunDir:
     @property
     def checkpoint(self) -> Path:
         return self.path / "checkpoint.pt"
+
+    @property
+    def previous_checkpoint(self) -> Path:
+        return self.path / "checkpoint.previous.pt"
 
     @property
     def weights(self) -> Path:
@@ -101,6 +111,43 @@ class RunDir:
         if names and not (self.environment.name in names <= {*_FILES, *_FOLDERS}):
             raise InputError(f"{self.path} is not empty and not a run folder; give a new or an empty folder")
 
+    @contextmanager
+    def locked(self, say: Callable[[str], None]) -> Iterator[None]:
+        """Inside, no other process may write here.
+
+        Raises InputError if one does; takes over what a process that is no more has left, and says so.
+        """
+        self._refuse_foreign_files()
+        self.path.mkdir(parents=True, exist_ok=True)
+        owner = self.path / ".owner.json"
+        with self._lock():
+            if owner.exists():
+                say(f"{self.path} was left by {_read_owner(owner)}, which is no more; taking over")
+            write_atomically(owner, _json({"process": os.getpid(), "host": socket.gethostname()}))
+            try:
+                yield
+            finally:
+                owner.unlink(missing_ok=True)
+
+    def refuse_if_in_use(self):
+        """Raises InputError if a process writes here."""
+        if (self.path / ".owner.json").exists():
+            with self._lock():
+                pass
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            owner = _read_owner(self.path / ".owner.json")
+            raise InputError(f"{self.path} is in use by {owner}; wait for it, or stop it") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
     def create(self, config: str, data_fingerprint: str, plugins: Sequence = (), space=None, genotype=None):
         """Begins a run here: removes what an earlier run left, then writes the settings and copies the plug-ins."""
         self._refuse_foreign_files()
@@ -128,6 +175,15 @@ class RunDir:
             raise InputError(
                 f"{self.path} was begun with other images than the data has now; give those, or start anew with --force"
             )
+
+    def changed_environment(self) -> str:
+        """What on this machine is not as it was when the run was begun, for people: it goes on, but rounds otherwise."""
+        before = _read_json(self.environment)
+        now = describe_environment()
+        names = ("torch", "numpy", "processor", "threads", "cuda_device")
+        return ", ".join(
+            f"{name} was {before.get(name)}, is {now[name]}" for name in names if before.get(name) != now[name]
+        )
 
     def _clear(self):
         (self.path / "result.json").unlink(missing_ok=True)  # first: from here on the run is unfinished
@@ -175,14 +231,31 @@ class RunDir:
                 write_atomically(path, "".join(kept))
 
     def save_checkpoint(self, state: dict[str, Any]):
-        save_checkpoint(self.checkpoint, state)
+        """Saves the run's state; the checkpoint before is kept beside it."""
+        save_checkpoint(self.checkpoint, state, keep=self.previous_checkpoint)
 
     def save_weights(self, content: dict[str, Any]):
         save_checkpoint(self.weights, content)
 
-    def load_checkpoint(self, device) -> dict[str, Any] | None:
-        """The last checkpoint, or None if there is none yet."""
-        return load_checkpoint(self.checkpoint, device) if self.checkpoint.is_file() else None
+    def load_checkpoint(self, device, say: Callable[[str], None] | None = None) -> dict[str, Any] | None:
+        """The last checkpoint that is whole, or None if there is none yet; `say` is told of one that is not.
+
+        Raises InputError if there are only damaged ones.
+        """
+        damage = None
+        for path in (self.checkpoint, self.previous_checkpoint):
+            if path.is_file():
+                try:
+                    state = load_checkpoint(path, device)
+                except InputError as error:
+                    damage = damage or error
+                else:
+                    if damage is not None and say is not None:
+                        say(f"{str(damage).partition(';')[0]}; going on from the one before it, {path.name}")
+                    return state
+        if damage is not None:
+            raise damage
+        return None
 
     def write_genotype(self, genotype):
         write_atomically(self.genotype, genotype.to_json())
@@ -213,6 +286,15 @@ def _read_json(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error}); start the run anew with --force") from None
+
+
+def _read_owner(path: Path) -> str:
+    """Who holds a lock, for people."""
+    try:
+        owner = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {owner['process']} on {owner['host']}"
+    except (OSError, ValueError, TypeError, KeyError):
+        return "another process"
 
 
 def _file_names(plugins: Sequence) -> list[str]:

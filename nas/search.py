@@ -1,5 +1,7 @@
 """The search: per step the alphas first, then the weights (DARTS, algorithm 1); per epoch what the alphas now mean."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
@@ -12,12 +14,14 @@ from nas.architect import Unrolling, first_order_gradients, held_fixed, second_o
 from nas.augment import step_seed
 from nas.batches import Batch, Batches
 from nas.captured import as_graph
+from nas.collapse import dominant_eigenvalue, epoch_before_collapse, mean_entropy, skip_connections
 from nas.config import SearchConfig
 from nas.data import ImageData
 from nas.device import DTYPES, arithmetic, resolve_device, scalar
 from nas.interrupt import StopRequest
-from nas.loop import RunState, apply_gradients, batch_sums, cosine, has_fused_optimizers, run_epochs, sgd
+from nas.loop import Epochs, RunState, apply_gradients, batch_sums, has_fused_optimizers, run_epochs, sgd
 from nas.run_dir import RunDir
+from nas.trouble import find_trouble
 from search_spaces.space import SearchSpace
 
 ALPHA_BETAS = (0.5, 0.999)  # of the alphas' Adam (DARTS, A.1.2)
@@ -56,7 +60,7 @@ def bilevel_step(
     """One step on the alphas, then one on the weights, in place.
 
     Returns `batch_sums` of the weight step, then of the validation pass that gave the alphas their gradient (at w for
-    first order, at w' for second): six numbers.
+    first order, at w' for second): six numbers, not finite if a gradient is not.
     """
     supernet = state.supernet
     if config.order == 1:
@@ -64,7 +68,7 @@ def bilevel_step(
     else:
         unrolling = Unrolling(learning_rate, config.momentum, config.weight_decay, state.momentum_buffers())
         alpha = second_order_gradients(supernet, train, validation, unrolling)
-    apply_gradients(state.alpha_optimizer, supernet.alphas(), alpha.gradients)
+    alpha_norm = apply_gradients(state.alpha_optimizer, supernet.alphas(), alpha.gradients)
 
     images, labels = train
     with held_fixed(supernet.alphas()):
@@ -73,8 +77,113 @@ def bilevel_step(
         gradients = torch.autograd.grad(loss, supernet.weights())
     for group in state.weight_optimizer.param_groups:
         group["lr"] = learning_rate
-    apply_gradients(state.weight_optimizer, supernet.weights(), gradients, config.gradient_clip)
-    return torch.cat([batch_sums(loss, logits, labels), batch_sums(alpha.loss, alpha.logits, validation[1])])
+    norm = apply_gradients(state.weight_optimizer, supernet.weights(), gradients, config.gradient_clip)
+    sums = [batch_sums(loss, logits, labels), batch_sums(alpha.loss, alpha.logits, validation[1])]
+    return torch.cat(sums) + 0 * (norm + alpha_norm)
+
+
+class Search(Epochs):
+    """The epochs of a search, and what is recorded of each; without a run folder, in `rows` and `alphas` alone."""
+
+    def __init__(self, config: SearchConfig, space: SearchSpace, data: ImageData, run: RunDir | None):
+        device = resolve_device(config.device)
+        self.config, self.space, self.run, self.device = config, space, run, device
+        self.data = data.first(config.train_images, None).to(device)
+        weight_images, weight_labels, alpha_images, alpha_labels = self.data.search_halves()
+        self.weight_batches = Batches(weight_images, weight_labels, self.data, config, "weights")
+        self.alpha_batches = Batches(alpha_images, alpha_labels, self.data, config, "alphas")
+        self.steps = self.weight_batches.steps
+        self.state = SearchState(config, space, len(data.classes), device)
+        self.whole_step = as_graph(self._tensor_step, config, device)
+        self.rows: list[dict[str, Any]] = []  # of metrics.jsonl
+        self.alphas: list[dict[str, Any]] = []  # of alphas.jsonl
+
+    def resume(self):
+        """Goes on from the run's checkpoint, if it has one."""
+        self.state.resume_from(self.run)
+        self.rows, self.alphas = self.run.rows("metrics"), self.run.rows("alphas")
+
+    def _tensor_step(self, images, labels, validation_images, validation_labels, learning_rate) -> torch.Tensor:
+        validation = validation_images, validation_labels
+        return bilevel_step(self.state, (images, labels), validation, self.config, learning_rate)
+
+    def _batches(self, epoch: int, step: int) -> tuple[Batch, Batch]:
+        """One to train the weights, one to train the alphas."""
+        return self.weight_batches.shuffled(epoch, step), self.alpha_batches.drawn(epoch, step)
+
+    def train_step(self, epoch: int, step: int) -> torch.Tensor:
+        train, validation = self._batches(epoch, step)
+        return self.whole_step(*train, *validation, scalar(self.learning_rate(epoch), self.device))
+
+    def find_trouble(self, epoch: int, step: int) -> str:
+        return find_trouble(self.state.supernet, self._batches(epoch, step))
+
+    def end_epoch(self, epoch: int, sums: list[float], seconds: float) -> str:
+        tables = [alphas.detach().cpu() for alphas in self.state.supernet.alphas()]
+        normal, reduce = (table.tolist() for table in tables)
+        genotype = self.genotype_of(normal, reduce, epoch + 1)
+        skips = [skip_connections(cell) for cell in (genotype.normal, genotype.reduce)]
+        entropies = [mean_entropy(table.softmax(dim=-1)) for table in tables]
+        row = {
+            "epoch": epoch,
+            "learning_rate": self.learning_rate(epoch),
+            "train_loss": sums[0] / sums[2],
+            "train_error_percent": 100 * sums[1] / sums[2],
+            "validation_loss": sums[3] / sums[5],
+            "validation_error_percent": 100 * sums[4] / sums[5],
+            "normal_skip_connections": skips[0],
+            "reduce_skip_connections": skips[1],
+            "normal_entropy": entropies[0],
+            "reduce_entropy": entropies[1],
+        }
+        said = f", skips {skips[0]} + {skips[1]}, entropy {entropies[0]:.3f} + {entropies[1]:.3f}"
+        every = self.config.hessian_every or int(self.config.early_stop)
+        if every and (epoch + 1) % every == 0:
+            batch = self.alpha_batches.drawn(epoch, self.steps)  # no step draws this one
+            row["dominant_eigenvalue"] = dominant_eigenvalue(self.state.supernet, batch)
+            said += f", eigenvalue {row['dominant_eigenvalue']:.4g}"
+        row["seconds"] = round(seconds, 3)
+        self.alphas.append({"epoch": epoch, "normal": normal, "reduce": reduce})
+        self.rows.append(row)
+        if self.run is not None:
+            self.run.append("alphas", self.alphas[-1])
+            self.run.append("metrics", row)
+            self.run.write_genotype(genotype)
+            draw_genotype(genotype, self.run.diagrams)
+        return said
+
+    def epoch_before_collapse(self) -> int | None:
+        """The epoch whose alphas are taken instead of the last ones, if the settings ask for RobustDARTS' rule."""
+        named = [(row["epoch"], row["dominant_eigenvalue"]) for row in self.rows if "dominant_eigenvalue" in row]
+        return epoch_before_collapse(named) if self.config.early_stop else None
+
+    def is_over(self) -> bool:
+        return self.epoch_before_collapse() is not None
+
+    def genotype_of(self, normal: list, reduce: list, epochs: int) -> Genotype:
+        """The genotype of these alphas, which so many epochs have found."""
+        found_by = {
+            "seed": self.config.seed,
+            "order": self.config.order,
+            "epochs": epochs,
+            "data": self.data.name,
+            "train_images": len(self.data.train_images),
+            "image_size": self.data.image_size,
+            "channels": self.config.channels,
+            "layers": self.config.layers,
+        }
+        tables = (torch.tensor(alphas).softmax(dim=-1) for alphas in (normal, reduce))
+        return discretize(*tables, self.space, found_by)
+
+    def result(self) -> Genotype:
+        """The genotype that was found; it is the one in the run folder from now on."""
+        before = self.epoch_before_collapse()
+        row = self.alphas[-1] if before is None else next(row for row in self.alphas if row["epoch"] == before)
+        genotype = self.genotype_of(row["normal"], row["reduce"], row["epoch"] + 1)
+        if before is not None and self.run is not None:
+            self.run.write_genotype(genotype)
+            draw_genotype(genotype, self.run.diagrams)
+        return genotype
 
 
 def run_search(
@@ -87,87 +196,36 @@ def run_search(
     stop: StopRequest | None = None,
     progress: bool = True,
 ) -> Genotype:
-    """Searches and returns the genotype of the alphas after the last epoch.
+    """Searches and returns the genotype of the alphas after the last epoch, or of before a collapse.
 
     With a run folder (created before), each epoch writes its metrics, alphas, genotype, pictures and a checkpoint
     there, and the end writes result.json. `resume` goes on from the folder's checkpoint if there is one.
     """
-    device = resolve_device(config.device)
-    data = data.first(config.train_images, None).to(device)
-    weight_images, weight_labels, alpha_images, alpha_labels = data.search_halves()
-    weight_batches = Batches(weight_images, weight_labels, data, config, "weights")
-    alpha_batches = Batches(alpha_images, alpha_labels, data, config, "alphas")
-    state = SearchState(config, space, len(data.classes), device)
+    search = Search(config, space, data, run)
     if run is not None and resume:
-        state.resume_from(run)
-
-    def learning_rate(epoch: int) -> float:
-        return cosine(config.learning_rate, config.learning_rate_min, epoch, config.epochs)
-
-    def tensor_step(images, labels, validation_images, validation_labels, learning_rate) -> torch.Tensor:
-        return bilevel_step(state, (images, labels), (validation_images, validation_labels), config, learning_rate)
-
-    whole_step = as_graph(tensor_step, config, device)
-
-    def train_step(epoch: int, step: int) -> torch.Tensor:
-        train, validation = weight_batches.shuffled(epoch, step), alpha_batches.drawn(epoch, step)
-        return whole_step(*train, *validation, scalar(learning_rate(epoch), device))
-
-    def genotype_after(epochs: int) -> Genotype:
-        found_by = {
-            "seed": config.seed,
-            "order": config.order,
-            "epochs": epochs,
-            "data": data.name,
-            "train_images": len(data.train_images),
-            "image_size": data.image_size,
-            "channels": config.channels,
-            "layers": config.layers,
-        }
-        normal, reduce = (table.detach().cpu() for table in state.supernet.operator_weights())
-        return discretize(normal, reduce, space, found_by)
-
-    def end_epoch(epoch: int, sums: list[float], seconds: float):
-        if run is None:
-            return
-        normal, reduce = (alphas.detach().cpu().tolist() for alphas in state.supernet.alphas())
-        run.append("alphas", {"epoch": epoch, "normal": normal, "reduce": reduce})
-        run.append(
-            "metrics",
-            {
-                "epoch": epoch,
-                "learning_rate": learning_rate(epoch),
-                "train_loss": sums[0] / sums[2],
-                "train_error_percent": 100 * sums[1] / sums[2],
-                "validation_loss": sums[3] / sums[5],
-                "validation_error_percent": 100 * sums[4] / sums[5],
-                "seconds": round(seconds, 3),
-            },
-        )
-        genotype = genotype_after(epoch + 1)
-        run.write_genotype(genotype)
-        draw_genotype(genotype, run.diagrams)
-
-    with arithmetic(config.precision, config.deterministic, device):
-        run_epochs(state, config.epochs, weight_batches.steps, config.seed, train_step, end_epoch, run, stop, progress)
-    genotype = genotype_after(config.epochs)
+        search.resume()
+    with arithmetic(config.precision, config.deterministic, search.device):
+        run_epochs(search, run, stop, progress)
+    genotype = search.result()
     if run is not None:
-        rows = run.rows("metrics")
+        row = search.rows[-1]
         run.finish(
             {
                 "space": space.name,
                 "seed": config.seed,
                 "order": config.order,
                 "epochs": config.epochs,
-                "data": data.name,
-                "data_fingerprint": data.fingerprint,
-                "train_images": len(data.train_images),
-                "image_size": data.image_size,
-                "device": str(device),
-                "train_error_percent": rows[-1]["train_error_percent"],
-                "validation_error_percent": rows[-1]["validation_error_percent"],
+                "epochs_run": row["epoch"] + 1,
+                "genotype_after_epochs": genotype.found_by["epochs"],
+                "data": search.data.name,
+                "data_fingerprint": search.data.fingerprint,
+                "train_images": len(search.data.train_images),
+                "image_size": search.data.image_size,
+                "device": str(search.device),
+                "train_error_percent": row["train_error_percent"],
+                "validation_error_percent": row["validation_error_percent"],
                 "network_36_channels_20_layers": describe_network(genotype),
-                "seconds": round(sum(row["seconds"] for row in rows), 1),
+                "seconds": round(sum(row["seconds"] for row in search.rows), 1),
             }
         )
     return genotype

@@ -1,5 +1,7 @@
 """Retraining: the network of a genotype from scratch, on all training images, tested once after the last epoch."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
@@ -12,8 +14,9 @@ from nas.config import TrainConfig
 from nas.data import ImageData
 from nas.device import DTYPES, arithmetic, resolve_device, scalar
 from nas.interrupt import StopRequest
-from nas.loop import RunState, apply_gradients, batch_sums, cosine, run_epochs, sgd
+from nas.loop import Epochs, RunState, apply_gradients, batch_sums, run_epochs, sgd
 from nas.run_dir import RunDir
+from nas.trouble import find_trouble
 
 TEST_BATCH = 256  # images; changes memory, not the result
 
@@ -37,7 +40,7 @@ def training_step(
     learning_rate: float | torch.Tensor,
     drop_path_probability: float | torch.Tensor,
 ) -> torch.Tensor:
-    """One step of SGD, in place. Returns `batch_sums`; the auxiliary head's loss is not in them."""
+    """One step of SGD, in place. Returns `batch_sums`, not finite if a gradient is not, without the auxiliary loss."""
     images, labels = train
     logits, auxiliary_logits = state.network(images, drop_path_probability)
     loss = total = F.cross_entropy(logits, labels)
@@ -47,8 +50,8 @@ def training_step(
     gradients = torch.autograd.grad(total, parameters, allow_unused=True)  # a node outside the concat has no gradient
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
-    apply_gradients(state.optimizer, parameters, gradients, config.gradient_clip)
-    return batch_sums(loss, logits, labels)
+    norm = apply_gradients(state.optimizer, parameters, gradients, config.gradient_clip)
+    return batch_sums(loss, logits, labels) + 0 * norm
 
 
 @torch.no_grad()
@@ -62,6 +65,49 @@ def error_percent(network: Network, data: ImageData) -> float:
         errors += (logits.argmax(dim=1) != labels).sum()
     network.train(training)
     return 100 * errors.item() / len(data.test_labels)
+
+
+class Training(Epochs):
+    """The epochs of a retraining, and what is recorded of each."""
+
+    def __init__(self, config: TrainConfig, genotype: Genotype, data: ImageData, run: RunDir | None):
+        self.config, self.run, self.device = config, run, resolve_device(config.device)
+        self.data = data = data.first(config.train_images, config.test_images).to(self.device)
+        self.batches = Batches(data.train_images, data.train_labels, data, config, "train", config.cutout)
+        self.steps = self.batches.steps
+        self.state = TrainState(config, genotype, len(data.classes), self.device)
+        self.whole_step = as_graph(self._tensor_step, config, self.device)
+        self.rows: list[dict[str, Any]] = []  # of metrics.jsonl
+
+    def resume(self):
+        """Goes on from the run's checkpoint, if it has one."""
+        self.state.resume_from(self.run)
+        self.rows = self.run.rows("metrics")
+
+    def _tensor_step(self, images, labels, learning_rate, drop_path_probability) -> torch.Tensor:
+        return training_step(self.state, (images, labels), self.config, learning_rate, drop_path_probability)
+
+    def train_step(self, epoch: int, step: int) -> torch.Tensor:
+        drop_path_probability = self.config.drop_path * epoch / self.config.epochs
+        numbers = (scalar(number, self.device) for number in (self.learning_rate(epoch), drop_path_probability))
+        return self.whole_step(*self.batches.shuffled(epoch, step), *numbers)
+
+    def find_trouble(self, epoch: int, step: int) -> str:
+        return find_trouble(self.state.network, [self.batches.shuffled(epoch, step)])
+
+    def end_epoch(self, epoch: int, sums: list[float], seconds: float) -> str:
+        self.rows.append(
+            {
+                "epoch": epoch,
+                "learning_rate": self.learning_rate(epoch),
+                "train_loss": sums[0] / sums[2],
+                "train_error_percent": 100 * sums[1] / sums[2],
+                "seconds": round(seconds, 3),
+            }
+        )
+        if self.run is not None:
+            self.run.append("metrics", self.rows[-1])
+        return ""
 
 
 def run_training(
@@ -79,44 +125,13 @@ def run_training(
     The result: test error of the last epoch, parameters with and without the auxiliary head, multiply-adds, seconds.
     With a run folder (created before) each epoch writes metrics and a checkpoint, the end weights.pt and result.json.
     """
-    device = resolve_device(config.device)
-    data = data.first(config.train_images, config.test_images).to(device)
-    train_batches = Batches(data.train_images, data.train_labels, data, config, "train", config.cutout)
-    state = TrainState(config, genotype, len(data.classes), device)
+    training = Training(config, genotype, data, run)
     if run is not None and resume:
-        state.resume_from(run)
-    rows = [] if run is None else run.rows("metrics")
-
-    def learning_rate(epoch: int) -> float:
-        return cosine(config.learning_rate, config.learning_rate_min, epoch, config.epochs)
-
-    def tensor_step(images, labels, learning_rate, drop_path_probability) -> torch.Tensor:
-        return training_step(state, (images, labels), config, learning_rate, drop_path_probability)
-
-    whole_step = as_graph(tensor_step, config, device)
-
-    def train_step(epoch: int, step: int) -> torch.Tensor:
-        drop_path_probability = scalar(config.drop_path * epoch / config.epochs, device)
-        return whole_step(
-            *train_batches.shuffled(epoch, step), scalar(learning_rate(epoch), device), drop_path_probability
-        )
-
-    def end_epoch(epoch: int, sums: list[float], seconds: float):
-        rows.append(
-            {
-                "epoch": epoch,
-                "learning_rate": learning_rate(epoch),
-                "train_loss": sums[0] / sums[2],
-                "train_error_percent": 100 * sums[1] / sums[2],
-                "seconds": round(seconds, 3),
-            }
-        )
-        if run is not None:
-            run.append("metrics", rows[-1])
-
-    with arithmetic(config.precision, config.deterministic, device):
-        run_epochs(state, config.epochs, train_batches.steps, config.seed, train_step, end_epoch, run, stop, progress)
-        test_error = error_percent(state.network, data)
+        training.resume()
+    data, network = training.data, training.state.network
+    with arithmetic(config.precision, config.deterministic, training.device):
+        run_epochs(training, run, stop, progress)
+        test_error = error_percent(network, data)
     result = {
         "test_error_percent": test_error,
         "test_images": len(data.test_images),
@@ -129,12 +144,12 @@ def run_training(
         "data_fingerprint": data.fingerprint,
         "train_images": len(data.train_images),
         "image_size": data.image_size,
-        "device": str(device),
-        "train_error_percent": rows[-1]["train_error_percent"],
-        "seconds": round(sum(row["seconds"] for row in rows), 1),
+        "device": str(training.device),
+        "train_error_percent": training.rows[-1]["train_error_percent"],
+        "seconds": round(sum(row["seconds"] for row in training.rows), 1),
     }
     if run is not None:
-        run.save_weights(_portable(state.network, genotype, config, data))
+        run.save_weights(_portable(network, genotype, config, data))
         run.finish(result)
     return result
 
