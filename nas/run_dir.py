@@ -177,13 +177,11 @@ class RunDir:
             )
 
     def changed_environment(self) -> str:
-        """What on this machine is not as it was when the run was begun, for people: it goes on, but rounds otherwise."""
-        before = _read_json(self.environment)
-        now = describe_environment()
+        """What of this machine changes how numbers round and is not as it was when the run was begun, for people."""
+        before, now = _read_json(self.environment), describe_environment()
         names = ("torch", "numpy", "processor", "threads", "cuda_device")
-        return ", ".join(
-            f"{name} was {before.get(name)}, is {now[name]}" for name in names if before.get(name) != now[name]
-        )
+        changes = [(name, before.get(name), now[name]) for name in names if before.get(name) != now[name]]
+        return ", ".join(f"{name} was {was}, is {is_now}" for name, was, is_now in changes)
 
     def _clear(self):
         (self.path / "result.json").unlink(missing_ok=True)  # first: from here on the run is unfinished

@@ -45,6 +45,9 @@ def main(argv=None) -> int:
     arguments = build_parser().parse_args(argv)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    if arguments.measure_memory == "estimates":
+        print(json.dumps(estimated_peaks(arguments)))
+        return 0
     if arguments.measure_memory:
         step = make_stepper(arguments.measure_memory, arguments, 2)
         for _ in range(1 + steps_before(resolve_device(arguments.device))):
@@ -78,8 +81,8 @@ def compare(arguments, device, argv):
             result["speedup_order2_compiled"] = result["speedup_order2"] if can_compile() else None
             result["speedup_order2_saving"] = medians["textbook"] / medians["saving"]
         result[f"speedup_order{order}_plain"] = medians["textbook"] / medians["plain"]
-    peaks = {name: fresh_process_peak(name, argv) for name in ("textbook", "ours", "saving")}
-    estimates = estimated_peaks(arguments)
+    peaks = {name: from_fresh_process(name, argv) for name in ("textbook", "ours", "saving")}
+    estimates = from_fresh_process("estimates", argv)
     for name, peak in peaks.items():
         told = f"  (a search says {estimates[name] / 1e9:.2f})" if name in estimates else ""
         print(f"peak memory, second order  {name:<10} {peak / 1e9:6.2f} GB{told}")
@@ -107,7 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=3, help="measured steps of each version")
     parser.add_argument("--precision", choices=tuple(DTYPES), default="float32", help="of all but the textbook version")
     parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--measure-memory", choices=("textbook", "ours", "saving"), help=argparse.SUPPRESS)
+    parser.add_argument("--measure-memory", choices=("textbook", "ours", "saving", "estimates"), help=argparse.SUPPRESS)
     return parser
 
 
@@ -192,10 +195,11 @@ def time_in_turn(steppers: dict, rounds: int, device) -> dict[str, float]:
     return medians
 
 
-def fresh_process_peak(name: str, argv) -> int:
-    """Peak memory in bytes of two second-order steps of the named version in a process of their own."""
+def from_fresh_process(name: str, argv):
+    """Peak memory in bytes of second-order steps of the named version, or the estimates, in a process of their own."""
     command = [sys.executable, __file__, *(sys.argv[1:] if argv is None else argv), "--measure-memory", name]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return json.loads(printed.splitlines()[-1])
 
 
 def estimated_peaks(arguments) -> dict[str, float]:
