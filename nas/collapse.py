@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from cells.genotype import CellGenotype
 from cells.supernet import Supernet
-from nas.architect import first_order_gradients
 from nas.batches import Batch
 
-DIFFERENCE = 1e-2  # of the alphas, between the two gradients of a Hessian-vector product
+HESSIAN_IMAGES = 16
 WINDOW = 5  # evaluations over which the eigenvalue is smoothed, and that the rule looks back
 RATIO = 0.75
 
@@ -27,40 +27,51 @@ def mean_entropy(operator_weights: torch.Tensor) -> float:
     return torch.special.entr(p).sum(dim=1).mean().item()
 
 
-def dominant_eigenvalue(supernet: Supernet, batch: Batch, seed: int = 0) -> float:
-    """The largest eigenvalue of the Hessian of the loss with respect to the alphas, at one batch (validation images).
+class AlphaHessian:
+    """The Hessian of the loss with respect to the alphas of a supernet.
 
-    Zela et al., Understanding and Robustifying Differentiable Architecture Search, ICLR 2020. By the Lanczos method, on
-    products of the Hessian with a vector that are central differences of gradients: about 40 forward and backward
-    passes. The supernet is left as it was.
+    It is differentiated twice, exactly: a difference of gradients would cross the kinks of ReLU and pooling, and seen
+    was a hundred times the eigenvalue. The compiled loops differentiate once, so PyTorch's own layers compute it, in a
+    second supernet that has no weights of its own.
     """
-    alphas = supernet.alphas()
-    center = torch.cat([table.detach().flatten() for table in alphas])
-    sizes = [table.numel() for table in alphas]
 
-    def move(to: torch.Tensor):
-        with torch.no_grad():
-            for table, values in zip(alphas, to.split(sizes), strict=True):
-                table.copy_(values.view_as(table))
+    def __init__(self, supernet: Supernet, channels: int, layers: int, classes: int):
+        self.supernet = supernet
+        with torch.device("meta"):
+            self.plain = Supernet(supernet.space, channels, layers, classes, compiled=False)
 
-    def gradient(offset: torch.Tensor) -> torch.Tensor:
-        move(center + offset)
-        torch.manual_seed(seed)  # an operator that draws at random draws the same on both sides
-        return torch.cat([g.flatten() for g in first_order_gradients(supernet, batch).gradients])
+    def dominant_eigenvalue(self, batch: Batch, seed: int = 0) -> float:
+        """Its largest eigenvalue at one batch of validation images, by the Lanczos method; the supernet is as before.
 
-    def product(vector: np.ndarray) -> np.ndarray:
-        step = DIFFERENCE * torch.from_numpy(vector.ravel() / np.linalg.norm(vector)).to(center)
-        difference = gradient(step) - gradient(-step)
-        return difference.double().cpu().numpy() * (np.linalg.norm(vector) / (2 * DIFFERENCE))
+        Zela et al., Understanding and Robustifying Differentiable Architecture Search, ICLR 2020. Of the batch, the
+        first `HESSIAN_IMAGES` are taken, as two derivatives take three times the memory of one.
+        """
+        device = batch[0].device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            alphas, gradient = self._gradient([part[:HESSIAN_IMAGES] for part in batch])
 
-    size = len(center)
-    start = np.random.default_rng(seed).standard_normal(size)
-    hessian = LinearOperator((size, size), matvec=product, dtype=np.float64)
-    try:
-        with torch.random.fork_rng(devices=[center.device] if center.device.type == "cuda" else []):
-            return float(eigsh(hessian, k=1, which="LA", v0=start, tol=1e-2, return_eigenvectors=False)[0])
-    finally:
-        move(center)
+        def product(vector: np.ndarray) -> np.ndarray:
+            direction = torch.from_numpy(vector.ravel()).to(gradient)
+            found = torch.autograd.grad(gradient @ direction, alphas, retain_graph=True)
+            return torch.cat([part.flatten() for part in found]).double().cpu().numpy()
+
+        size = len(gradient)
+        start = np.random.default_rng(seed).standard_normal(size)
+        hessian = LinearOperator((size, size), matvec=product, dtype=np.float64)
+        return float(eigsh(hessian, k=1, which="LA", v0=start, tol=1e-3, return_eigenvectors=False)[0])
+
+    def _gradient(self, batch: Batch) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """The alphas, and the gradient for all of them as one vector that can be differentiated again."""
+        alphas = {
+            f"alphas_{kind}": table.detach().requires_grad_()
+            for kind, table in zip(("normal", "reduce"), self.supernet.alphas(), strict=True)
+        }
+        state = {name: value.detach().clone() for name, value in self.supernet.state_dict().items()}
+        images, labels = batch
+        loss = F.cross_entropy(torch.func.functional_call(self.plain, state | alphas, (images,)), labels)
+        tables = list(alphas.values())
+        return tables, torch.cat([g.flatten() for g in torch.autograd.grad(loss, tables, create_graph=True)])
 
 
 def epoch_before_collapse(eigenvalues: Sequence[tuple[int, float]]) -> int | None:

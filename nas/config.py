@@ -91,7 +91,7 @@ class SearchConfig(Settings):
     alpha_learning_rate: Positive = Field(3e-4, description="of the alphas' Adam, betas 0.5 and 0.999")
     alpha_weight_decay: NotNegative = Field(1e-3, description="of the alphas")
     hessian_every: CountOrZero = Field(
-        0, description="epochs between two looks at the dominant eigenvalue of the alphas' Hessian, 40 passes; 0: never"
+        0, description="epochs between two looks at the dominant eigenvalue of the alphas' Hessian; 0: never"
     )
     early_stop: bool = Field(
         False, description="stop when that eigenvalue rises steeply, and take the cell of before (RobustDARTS)"

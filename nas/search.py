@@ -14,7 +14,7 @@ from nas.architect import Unrolling, first_order_gradients, held_fixed, second_o
 from nas.augment import step_seed
 from nas.batches import Batch, Batches
 from nas.captured import as_graph
-from nas.collapse import dominant_eigenvalue, epoch_before_collapse, mean_entropy, skip_connections
+from nas.collapse import AlphaHessian, epoch_before_collapse, mean_entropy, skip_connections
 from nas.config import SearchConfig
 from nas.data import ImageData
 from nas.device import DTYPES, arithmetic, resolve_device, scalar
@@ -95,6 +95,7 @@ class Search(Epochs):
         self.steps = self.weight_batches.steps
         self.state = SearchState(config, space, len(data.classes), device)
         self.whole_step = as_graph(self._tensor_step, config, device)
+        self.hessian = AlphaHessian(self.state.supernet, config.channels, config.layers, len(data.classes))
         self.rows: list[dict[str, Any]] = []  # of metrics.jsonl
         self.alphas: list[dict[str, Any]] = []  # of alphas.jsonl
 
@@ -140,7 +141,7 @@ class Search(Epochs):
         every = self.config.hessian_every or int(self.config.early_stop)
         if every and (epoch + 1) % every == 0:
             batch = self.alpha_batches.drawn(epoch, self.steps)  # no step draws this one
-            row["dominant_eigenvalue"] = dominant_eigenvalue(self.state.supernet, batch)
+            row["dominant_eigenvalue"] = self.hessian.dominant_eigenvalue(batch)
             said += f", eigenvalue {row['dominant_eigenvalue']:.4g}"
         row["seconds"] = round(seconds, 3)
         self.alphas.append({"epoch": epoch, "normal": normal, "reduce": reduce})

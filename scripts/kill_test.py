@@ -18,6 +18,7 @@ import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -32,7 +33,7 @@ COMMANDS = {
 }
 SPACE = "operators: [none, skip_connect, dil_conv_3x3]\nnodes: 2\n"
 KILLS_OF_A_RUN = 8  # then it is let go on to its end
-PRELOADED = ["nas.cli", "nas.search", "nas.train", "nas.estimate", "nas.data", "sklearn.datasets"]
+PRELOADED = ["nas.cli", "nas.search", "nas.train", "nas.estimate", "nas.data", "sklearn.datasets", "torch._dynamo"]
 
 
 def main(argv=None) -> int:
@@ -117,6 +118,8 @@ class Started:
 
 def carry_out(command: str, run: Path, die_at: int | None, writer):
     """In the process: the command as typed, with its writes counted."""
+    from tqdm import tqdm
+
     from nas import checkpoint, cli
 
     writes = 0
@@ -139,6 +142,7 @@ def carry_out(command: str, run: Path, die_at: int | None, writer):
         replace(source, target)
 
     checkpoint._write, os.replace = write_or_die, replace_or_die
+    tqdm.set_lock(threading.RLock())  # one between processes would be left behind
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     arguments = COMMANDS[command].format(space=run.parent.parent / "tiny.yaml").split()
     status = (cli.search if command == "search" else cli.train)([*arguments, "--run-dir", str(run), "--resume"])

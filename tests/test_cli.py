@@ -120,6 +120,7 @@ def test_a_search_leaves_its_files_and_says_what_to_type_next(succeeds):
     first, *lines = succeeds(cli.search, *SEARCH).splitlines()
     assert first == "this run will take about 5 s and 2.3 GB of memory here"
     assert sorted(os.listdir(SEARCH_RUN.path)) == [
+        ".lock",
         "alphas.jsonl",
         "checkpoint.pt",
         "config.yaml",
@@ -156,6 +157,7 @@ def test_the_next_command_is_spelled_as_this_one_was(succeeds, monkeypatch):
 def test_a_training_leaves_its_files_and_prints_its_result(succeeds):
     _, *lines = succeeds(cli.train, *TRAIN).splitlines()
     assert sorted(os.listdir(TRAIN_RUN.path)) == [
+        ".lock",
         "checkpoint.pt",
         "config.yaml",
         "environment.json",
@@ -711,10 +713,11 @@ def test_a_disk_that_is_full_from_the_start_is_one_line(command, call, monkeypat
     fill_disk(monkeypatch, lambda path: True)
     said = call(run, *arguments)
     assert said.status == 2
+    owner = folder.path / ".owner.json"
     assert said.err == (
-        f"error: cannot read or write {folder.environment}: No space left on device; what was saved before is intact\n"
+        f"error: cannot read or write {owner}: No space left on device; what was saved before is intact\n"
     )
-    assert not [path for path in files("runs")]
+    assert list(files("runs")) == [str(folder.path / ".lock")]
 
 
 @both

@@ -7,21 +7,22 @@ import torch
 
 from nas import loop
 from nas.interrupt import Stopped
-from nas.loop import RunState, apply_gradients, batch_sums, cosine, describe_sums, readable_time, run_epochs
+from nas.loop import Epochs, RunState, apply_gradients, batch_sums, cosine, describe_sums, readable_time, run_epochs
 from nas.run_dir import RunDir
 from tiny_runs import TRAIN, StopAfter, begin
 
 CPU = torch.device("cpu")
 
 
-class Recorder:
+class Recorder(Epochs):
     """A run of steps that add (1, 1, 2) to the sums, and a note of all that the loop calls."""
 
     def __init__(self, run=None):
         self.state, self.run, self.calls = RunState({}, sums=3, device=CPU), run, []
 
-    def go(self, epochs=2, steps=3, **options):
-        run_epochs(self.state, epochs, steps, 0, self.train_step, self.end_epoch, self.run, **options)
+    def go(self, epochs=2, steps=3, seed=0, **options):
+        self.config, self.steps = TRAIN.model_copy(update={"epochs": epochs, "seed": seed}), steps
+        run_epochs(self, self.run, **options)
 
     def train_step(self, epoch, step):
         self.calls.append((epoch, step))
@@ -29,6 +30,11 @@ class Recorder:
 
     def end_epoch(self, epoch, sums, seconds):
         self.calls.append((epoch, sums))
+        return ""
+
+    def find_trouble(self, epoch, step):
+        self.calls.append(("trouble", epoch, step))
+        return "it is the weather"
 
 
 def test_epochs_of_steps_in_order_each_with_its_own_sums():
@@ -47,7 +53,9 @@ def test_the_random_state_of_a_step_depends_on_the_seed_and_the_step_alone():
             torch.rand(disturb)
             return torch.ones(3)
 
-        run_epochs(RunState({}, 3, CPU), 2, 2, seed, step, lambda *_: None, progress=False)
+        recorder = Recorder()
+        recorder.train_step = step
+        recorder.go(steps=2, seed=seed, progress=False)
         return drawn
 
     assert draws(0, 0) == draws(0, 9) and len(set(draws(0, 0))) == 4
@@ -103,7 +111,7 @@ def test_long_epochs_are_saved_within(monkeypatch, tmp_path):
     monkeypatch.setattr(RunDir, "save_checkpoint", lambda self, state: saved.append((state["epoch"], state["step"])))
 
     def slow_step(epoch, step):
-        clock.seconds += loop.SAVED_SECONDS / 2.5
+        clock.seconds += 60 * TRAIN.save_every / 2.5
         return torch.ones(3)
 
     recorder.train_step = slow_step
@@ -122,6 +130,7 @@ def test_the_seconds_of_an_epoch_are_those_of_its_steps_also_over_a_stop(monkeyp
     def end_epoch(epoch, sums, measured):
         seconds.append(measured)
         clock.seconds += 100  # what ends an epoch is not training
+        return ""
 
     for stop in (StopAfter(2), None):
         recorder = Recorder(RunDir(tmp_path / "run") if stop is None else begin(tmp_path / "run", TRAIN))
@@ -135,13 +144,38 @@ def test_the_seconds_of_an_epoch_are_those_of_its_steps_also_over_a_stop(monkeyp
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_ends_the_run_before_it_is_recorded(value, tmp_path, refused):
+@pytest.mark.parametrize("step", [0, 2])
+def test_a_loss_that_is_not_finite_ends_the_run_before_it_is_recorded(step, value, tmp_path, refused):
     recorder = Recorder(begin(tmp_path / "run", TRAIN))
-    recorder.train_step = lambda epoch, step: torch.tensor([value if epoch else 1.0, 1.0, 2.0])
-    with refused("not a finite number in epoch 2", "--learning-rate"):
+    bad = (1, step)
+    recorder.train_step = lambda *at: torch.tensor([value if at == bad else 1.0, 1.0, 2.0])
+    with refused(f"epoch 2, step {step + 1} of 3, learning rate 0.0125; it is the weather", "--learning-rate"):
         recorder.go(progress=False)
     assert recorder.run.load_checkpoint("cpu")["epoch"] == 1
-    assert [call[0] for call in recorder.calls] == [0]
+    assert [call[0] for call in recorder.calls] == [0, "trouble"] and recorder.calls[-1] == ("trouble", *bad)
+
+
+def test_without_waiting_for_the_device_the_bad_step_is_still_known():
+    state = RunState({}, 3, CPU)
+    for loss in (1.0, 1.0, float("nan"), 1.0, float("inf")):
+        state.add(torch.tensor([loss, 1.0, 2.0]))
+    assert state.first_bad_step() == 2
+    state.next_epoch()
+    state.add(torch.ones(3))
+    assert state.first_bad_step() is None
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
+def test_a_gradient_that_is_not_finite_moves_nothing(optimizer):
+    weight = torch.nn.Parameter(torch.ones(2))
+    fused = optimizer([weight], lr=1.0, fused=True)
+    apply_gradients(fused, [weight], [torch.ones(2)])
+    before = weight.detach().clone()
+    for bad in (float("nan"), float("inf")):
+        norm = apply_gradients(fused, [weight], [torch.tensor([1.0, bad])], 5.0)
+        assert not norm.isfinite() and torch.equal(weight.detach(), before)
+    apply_gradients(fused, [weight], [torch.ones(2)])
+    assert not torch.equal(weight.detach(), before)
 
 
 def test_a_checkpoint_of_another_network_is_one_line(tmp_path, refused):

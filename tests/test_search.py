@@ -187,7 +187,7 @@ def test_the_alphas_move_first_and_their_gradient_is_not_in_the_clip_of_the_weig
 
     def record(optimizer, parameters, gradients, clip=None):
         calls.append((moved[id(parameters[0])], len(parameters), clip))
-        apply(optimizer, parameters, gradients, clip)
+        return apply(optimizer, parameters, gradients, clip)
 
     monkeypatch.setattr(nas.search, "apply_gradients", record)
     bilevel_step(state, a_batch(0), a_batch(1), settings(gradient_clip=0.5), 0.025)
@@ -232,7 +232,8 @@ def test_every_setting_has_an_effect(name, uninterrupted, tmp_path):
 
 def test_no_setting_is_left_out_above():
     of_the_command = {"data", "image_size", "space", *RUN_CONTROL}  # test_cli.py
-    assert CHANGES.keys() | of_the_command == SearchConfig.model_fields.keys()
+    of_collapse = {"hessian_every", "early_stop"}  # test_collapse.py
+    assert CHANGES.keys() | of_the_command | of_collapse == SearchConfig.model_fields.keys()
 
 
 def test_a_notebook_can_search_without_a_folder(capsys):
