@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from contextlib import suppress
 
 import pytest
 import torch
@@ -70,6 +71,45 @@ def test_a_checkpoint_that_was_cut_short_is_one_line(tmp_path, refused):
     path.write_bytes(path.read_bytes()[:2000])
     with refused("damaged"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize("place", [0, 100, 0.3, 0.7, -60, -80])
+def test_one_flipped_bit_is_noticed(place, tmp_path, refused):
+    """torch.load itself reads another number and says nothing."""
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {"weights": torch.randn(1000)})
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content)) if isinstance(place, float) else place] ^= 1
+    path.write_bytes(content)
+    with refused("damaged", "--force"):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_is_still_a_file_that_torch_reads(tmp_path):
+    save_checkpoint(tmp_path / "checkpoint.pt", {"weights": torch.arange(3)})
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["weights"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("crash", ["write", "first rename", "second rename", None])
+def test_at_any_instant_one_of_two_checkpoints_is_whole(crash, tmp_path, monkeypatch):
+    path, kept = tmp_path / "checkpoint.pt", tmp_path / "previous.pt"
+    for step in (1, 2):
+        save_checkpoint(path, {"step": step}, keep=kept)
+    replace, renames = os.replace, []
+
+    def dies(*arguments):
+        renames.append(arguments)
+        if crash in ("first rename", "second rename") and len(renames) == (1 if crash == "first rename" else 2):
+            raise KeyboardInterrupt
+        replace(*arguments)
+
+    monkeypatch.setattr(os, "replace", dies)
+    if crash == "write":
+        monkeypatch.setattr(os, "fsync", full_disk)
+    with suppress(KeyboardInterrupt, OSError):
+        save_checkpoint(path, {"step": 3}, keep=kept)
+    steps = [load_checkpoint(file)["step"] for file in (path, kept) if file.exists()]
+    assert steps == {"write": [2, 1], "first rename": [2, 1], "second rename": [2], None: [3, 2]}[crash]
 
 
 class Bomb:

@@ -15,6 +15,7 @@ import torch
 import yaml
 from PIL import Image
 
+import kill_test
 from cells.genotype import load_genotype
 from conftest import GHOST
 from nas import checkpoint, cli
@@ -500,6 +501,49 @@ def test_a_damaged_checkpoint_is_refused_and_the_finished_run_stays_finished(com
     folder.checkpoint.write_bytes(b"damaged")
     fails(run, "--run-dir", folder.path, "--resume", "--epochs", "2", words=("checkpoint.pt", "damaged", "--force"))
     assert folder.is_finished()
+
+
+@both
+def test_with_a_damaged_checkpoint_the_run_goes_on_from_the_one_before(command, succeeds):
+    run, arguments, folder = COMMANDS[command]
+    succeeds(run, *arguments, "--epochs", "3")
+    expected = learned_rows(folder)
+    succeeds(run, *arguments, "--epochs", "2", "--force")
+    folder.checkpoint.write_bytes(folder.checkpoint.read_bytes()[:-100])
+    out = succeeds(run, "--run-dir", folder.path, "--resume", "--epochs", "3")
+    lines = [line for line in out.splitlines() if "damaged" in line]
+    assert len(lines) == 1 and lines[0].endswith("going on from the one before it, checkpoint.previous.pt")
+    assert learned_rows(folder) == expected
+
+
+@both
+def test_a_second_process_on_a_folder_is_refused(command, succeeds, fails):
+    run, arguments, folder = COMMANDS[command]
+    succeeds(run, *arguments)
+    with folder.locked(print):
+        for flag in ("--resume", "--force"):
+            fails(run, *arguments, flag, words=(f"{folder.path} is in use by process {os.getpid()} on",))
+    assert "is finished" in succeeds(run, *arguments, "--resume")
+
+
+@both
+def test_a_run_that_goes_on_elsewhere_says_what_is_not_as_it_was(command, call, succeeds):
+    run, arguments, folder = COMMANDS[command]
+    call(run, *arguments, "--stop-after", "1e-9", "--epochs", "2")
+    before = json.loads(folder.environment.read_text())
+    folder.environment.write_text(json.dumps(before | {"torch": "1.0"}))
+    assert f"note: torch was 1.0, is {torch.__version__}, since" in succeeds(run, "--run-dir", folder.path, "--resume")
+
+
+@pytest.mark.parametrize("flags", [["--deterministic"], ["--deterministic", "--no-compile"]], ids=str)
+def test_deterministic_runs_in_two_processes_give_the_same_bits(flags):
+    """Two threads, from separate starts of the program."""
+    tiny = [*SEARCH, "--threads", "2", "--epochs", "2", *flags]
+    for name in ("a", "b"):
+        command = [sys.executable, ROOT / "search.py", *tiny, "--run-dir", name]
+        subprocess.run(command, check=True, capture_output=True)
+    a, b = (kill_test.content(Path(name)) for name in ("a", "b"))
+    assert a.pop("config.yaml") == b.pop("config.yaml") and a == b
 
 
 @both

@@ -1,7 +1,11 @@
 """Settings: the papers' defaults, who wins over whom, and what a wrong one is answered with."""
 
+import string
+
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nas.command_line import settings_parser
 from nas.config import (
@@ -13,6 +17,7 @@ from nas.config import (
     read_preset,
     read_settings,
 )
+from search_spaces.errors import InputError
 
 COMMANDS = {"search": SearchConfig, "train": TrainConfig}
 both = pytest.mark.parametrize("command", COMMANDS)
@@ -197,3 +202,45 @@ def test_a_file_that_cannot_be_read_is_named_in_one_line(tmp_path, refused):
 def test_an_unknown_preset_is_answered_with_the_known_ones(refused):
     with refused('unknown preset "quik"; did you mean "quick"? known: paper, cpu, quick'):
         read_preset("quik", "search")
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4) | st.integers(), inner, max_size=3),
+    max_leaves=6,
+)
+likely = st.dictionaries(
+    st.sampled_from(["search", "train", *SearchConfig.model_fields, *TrainConfig.model_fields]), values
+)
+
+
+@given(
+    st.text() | st.binary() | likely.map(yaml.safe_dump) | values.map(yaml.safe_dump), st.sampled_from(list(COMMANDS))
+)
+def test_any_file_is_settings_or_an_input_error(tmp_path_factory, content, command):
+    path = tmp_path_factory.mktemp("config") / "config.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
+    settings_or_one_line(path, command)
+
+
+numbers = st.integers(-10, 10**6) | st.floats(0, 1) | st.sampled_from(["1e-3", "cpu", "auto", True, False, None])
+
+
+@given(st.data(), st.sampled_from(list(COMMANDS)))
+def test_settings_of_any_likely_value_survive_their_file_or_are_an_input_error(tmp_path_factory, data, command):
+    kind = COMMANDS[command]
+    chosen = data.draw(st.dictionaries(st.sampled_from(sorted(kind.model_fields)), numbers, max_size=4))
+    path = tmp_path_factory.mktemp("config") / "config.yaml"
+    path.write_text(yaml.safe_dump(chosen), encoding="utf-8")
+    settings_or_one_line(path, command)
+
+
+def settings_or_one_line(path, command):
+    kind = COMMANDS[command]
+    try:
+        config = build_config(kind, [(str(path), read_settings(path, command))])
+    except InputError as error:
+        assert "\n" not in str(error) and set(str(error)) - set(string.whitespace)
+    else:
+        path.write_text(config_to_yaml(config), encoding="utf-8")
+        assert build_config(kind, [(str(path), read_settings(path, command))]) == config

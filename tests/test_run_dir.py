@@ -2,6 +2,9 @@
 
 import json
 import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,86 @@ def test_a_run_exists_once_its_settings_are_written_and_is_finished_with_its_res
     run.finish({"seconds": 1.5})
     assert run.is_finished() and run.result() == {"seconds": 1.5}
     assert not begin(tmp_path / "training", TRAIN).is_search()
+
+
+def test_of_two_checkpoints_the_last_that_is_whole_is_taken(tmp_path, refused):
+    run, said = begin(tmp_path / "run", TRAIN), []
+    assert run.load_checkpoint("cpu", said.append) is None
+    for step in (1, 2):
+        run.save_checkpoint({"step": step})
+    assert run.load_checkpoint("cpu", said.append)["step"] == 2 and said == []
+    run.checkpoint.write_bytes(run.checkpoint.read_bytes()[:-9])
+    assert run.load_checkpoint("cpu", said.append)["step"] == 1
+    assert len(said) == 1 and "checkpoint.pt is damaged" in said[0] and "checkpoint.previous.pt" in said[0]
+    run.checkpoint.unlink()  # a crash between the two renames
+    assert run.load_checkpoint("cpu", said.append)["step"] == 1 and len(said) == 1
+    run.checkpoint.write_bytes(b"")
+    run.previous_checkpoint.write_bytes(b"")
+    with refused("checkpoint.pt is damaged", "--force"):
+        run.load_checkpoint("cpu", said.append)
+
+
+HOLDS = """
+import sys
+from nas.run_dir import RunDir
+with RunDir(sys.argv[1]).locked(print):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other_process(tmp_path):
+    """Another process that holds the lock of tmp_path / "run"."""
+    root = Path(__file__).parent.parent
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(tmp_path / "run")],
+        cwd=root,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "locked\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_folder_has_one_writer_which_the_second_is_told(tmp_path, other_process, refused):
+    run, said = RunDir(tmp_path / "run"), []
+    holder = f"in use by process {other_process.pid} on {socket.gethostname()}; wait for it, or stop it"
+    with refused(holder), run.locked(said.append):
+        pass
+    with refused(holder):
+        run.refuse_if_in_use()
+    other_process.stdin.close()
+    other_process.wait()
+    run.refuse_if_in_use()
+    with run.locked(said.append), refused(f"in use by process {os.getpid()}"), run.locked(said.append):
+        pass
+    with run.locked(said.append):
+        assert said == []
+    assert sorted(path.name for path in run.path.iterdir()) == [".lock"]
+
+
+def test_the_lock_of_a_process_that_was_killed_is_taken_over(tmp_path, other_process):
+    other_process.kill()
+    other_process.wait()
+    run, said = RunDir(tmp_path / "run"), []
+    run.refuse_if_in_use()
+    with run.locked(said.append):
+        pass
+    host = socket.gethostname()
+    assert said == [f"{run.path} was left by process {other_process.pid} on {host}, which is no more; taking over"]
+
+
+def test_what_changed_on_the_machine_since_the_run_was_begun_is_named(tmp_path):
+    run = begin(tmp_path / "run", TRAIN)
+    assert run.changed_environment() == ""
+    before = json.loads(run.environment.read_text())
+    run.environment.write_text(json.dumps(before | {"torch": "1.0", "threads": 99}))
+    now = run_dir.describe_environment()
+    assert run.changed_environment() == f"torch was 1.0, is {now['torch']}, threads was 99, is {now['threads']}"
 
 
 def test_a_new_or_an_empty_folder_may_be_used(tmp_path):
