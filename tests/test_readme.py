@@ -82,6 +82,11 @@ def test_a_file_that_is_linked_exists(target):
     assert (ROOT / target).exists()
 
 
+@pytest.mark.parametrize(("file", "name"), re.findall(r"`(test_\w+\.py)::(\w+)`", README))
+def test_a_test_that_is_named_exists(file, name):
+    assert f"\ndef {name}(" in (ROOT / "tests" / file).read_text(encoding="utf-8")
+
+
 def test_scripts_and_flags_that_the_text_names_exist():
     text = README[: README.index("## Not there yet")]
     for name in re.findall(r"scripts/\w+\.py", text):
