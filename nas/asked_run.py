@@ -128,6 +128,10 @@ class AskedRun:
                 raise InputError(f"{self.config.data} has {has} {name}; at least {least} are needed")
             if asked is not None and not least <= asked <= has:
                 raise InputError(f"{name} is {asked}; {self.config.data} has {has}, give {least} to that")
+        hold_out = getattr(self.config, "hold_out", 0)
+        most = (self.config.train_images or summary.train_images) - least_images
+        if hold_out > most:
+            raise InputError(f"hold_out is {hold_out}; of {most + least_images} training images, give 0 to {most}")
         data = None if self.control["dry_run"] else load_data(*source)
         expected = estimate(self.config, subject, summary)
         amount = f"{readable_time(expected.seconds)} and {expected.memory_bytes / 1e9:.1f} GB of memory"

@@ -127,7 +127,8 @@ def _train(argv: Sequence[str] | None) -> int:
         resume = asked.begin(data, genotype.operators, genotype=genotype)
         result = asked.carry_out(lambda stop: run_training(config, genotype, data, run, resume=resume, stop=stop))
 
-    print(f"test error {result['test_error_percent']:.2f} % on {result['test_images']} images of {result['data']}")
+    images = "training images held out" if result["hold_out"] else "images"
+    print(f"test error {result['test_error_percent']:.2f} % on {result['test_images']} {images} of {result['data']}")
     print(f"parameters {result['parameters'] / 1e6:.3f} M, multiply-adds {result['madds'] / 1e6:.1f} M")
     print(f"weights    {run.weights}")
     print(f"result     {run.path / 'result.json'}")

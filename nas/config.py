@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from search_spaces.errors import InputError, shown, suggest
 from search_spaces.yaml_mapping import read_mapping
 
-PRESETS = ("paper", "cpu", "quick")
+PRESETS = ("paper", "cpu", "table9-cpu", "quick")
 _PRESET_FOLDER = Path(__file__).parent / "presets"
 
 
@@ -109,6 +109,9 @@ class TrainConfig(Settings):
     epochs: Count = Field(600, description="passes over the training images")
     batch_size: Annotated[Count, Field(ge=2)] = Field(96, description="images in a batch")
     test_images: Count | None = Field(None, description="use the first so many test images; all if not given")
+    hold_out: CountOrZero = Field(
+        0, description="judge by the last so many training images, not trained on, instead of the test images"
+    )
     learning_rate: Positive = Field(0.025, description="of SGD at the start of the cosine schedule")
     learning_rate_min: NotNegative = Field(0.0, description="of SGD at the end of the schedule")
     momentum: Fraction = Field(0.9, description="of SGD")
@@ -125,17 +128,26 @@ RUN_CONTROL = ("device", "threads", "compile", "deterministic", "save_every", "s
 
 
 def read_settings(path: Path, command: str) -> dict[str, Any]:
-    """The settings in a YAML file: its top-level keys, then those under `search:` or `train:`, as `command` says."""
+    """The settings in a YAML file for "search", "train", "select" or "table9".
+
+    Those are the top-level keys, then the ones under `search:` or `train:`; for a short training that selects a cell,
+    then those under `select:`; for the numbers of runs in a table, those under `table9:` alone.
+    """
     content = read_mapping(path, "settings", "give a YAML file of names and values, such as epochs: 25")
-    sections = {name: content.pop(name) or {} for name in ("search", "train") if name in content}
+    sections = {name: content.pop(name) or {} for name in ("search", "train", "select", "table9") if name in content}
     for name, section in sections.items():
         if not isinstance(section, dict):
             raise InputError(f"settings {path}: {name} is {shown(section)}; it must be a mapping of names to values")
-    return content | sections.get(command, {})
+    if command == "table9":
+        return sections.get(command, {})
+    names = ("train", "select") if command == "select" else (command,)
+    return {
+        name: value for part in (content, *(sections.get(name, {}) for name in names)) for name, value in part.items()
+    }
 
 
 def read_preset(name: str, command: str) -> dict[str, Any]:
-    """The settings that a preset changes, for the command "search" or "train"."""
+    """The settings that a preset changes, as `read_settings` reads them."""
     if name not in PRESETS:
         raise InputError(f'unknown preset "{name}"{suggest(name, PRESETS)} known: {", ".join(PRESETS)}')
     return read_settings(_PRESET_FOLDER / f"{name}.yaml", command)

@@ -85,6 +85,27 @@ class ImageData:
             fingerprint=fingerprint,
         )
 
+    def hold_out(self, count: int) -> "ImageData":
+        """The last `count` training images in the place of the test images, which are not there; none are trained on.
+
+        0 leaves all as it is. Raises InputError if no training image would be left.
+        """
+        if count == 0:
+            return self
+        if not 0 < count < len(self.train_images):
+            most = len(self.train_images) - 1
+            raise InputError(f"hold_out is {count}; {self.name} has {most + 1} training images, give 0 to {most}")
+        train = self.train_images[:-count], self.train_labels[:-count]
+        held = self.train_images[-count:], self.train_labels[-count:]
+        return replace(
+            self,
+            train_images=train[0],
+            train_labels=train[1],
+            test_images=held[0],
+            test_labels=held[1],
+            fingerprint=_fingerprint(self.classes, *train, *held),
+        )
+
     def search_halves(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """(images, labels) for the weights, then for the alphas: the first and second half of the training set.
 

@@ -66,7 +66,8 @@ def estimate_training(config: TrainConfig, genotype, data: DataSummary) -> Estim
         def step(batch: Batch):
             training_step(state, batch, config, config.learning_rate, config.drop_path)
 
-        return _estimate(state, step, data, config.train_images or data.train_images, config)
+        images = (config.train_images or data.train_images) - config.hold_out
+        return _estimate(state, step, data, images, config)
 
 
 def _decide_memory(estimate: Estimate, memory: str, device: torch.device) -> Estimate:

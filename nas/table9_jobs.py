@@ -1,4 +1,10 @@
-"""The jobs of a Table 9: a search and a retraining a space, each a run folder as the two commands write it."""
+"""The jobs of a Table 9. Each is a run folder as the two commands write it.
+
+For each space: searches with different seeds; a short training of each found cell on part of the training images,
+judged by the rest of them, which selects one cell; retrainings of that cell with different seeds; and a retraining of
+each of some random cells of the space. A seed draws the same images in the same order in all spaces, so that spaces
+can be compared in pairs.
+"""
 
 import traceback
 from collections.abc import Sequence
@@ -7,10 +13,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from cells.genotype import load_genotype
+from pydantic import BaseModel, ConfigDict, Field
+
+from cells.genotype import Genotype, load_genotype
+from cells.random_cells import random_genotype
 from nas import cli
 from nas.config import (
     RUN_CONTROL,
+    Count,
+    CountOrZero,
     SearchConfig,
     Settings,
     TrainConfig,
@@ -20,25 +31,36 @@ from nas.config import (
 )
 from nas.run_dir import RunDir
 from search_spaces.errors import InputError
+from search_spaces.space import SearchSpace
 
 FAILED = 1  # exit status: a job failed, so the table lacks it
-SHARED = ("preset", "config", "data", "image_size", "seed", "device", "threads")  # given for all jobs alike
-_CONFIGS = {"search": SearchConfig, "train": TrainConfig}
+SHARED = ("preset", "config", "data", "image_size", "device", "threads")  # given for all jobs alike
+STAGES = {"search": "search", "select": "short training", "train": "retraining", "random": "random cell"}
+
+
+class Protocol(BaseModel):
+    """How many runs of each kind a space gets. The paper of DARTS: 4 searches, 10 retrainings, some random cells."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    searches: Count = Field(4, description="searches of a space, with seeds 0, 1, …")
+    retrainings: Count = Field(4, description="retrainings of the selected cell, with seeds 0, 1, …")
+    random: CountOrZero = Field(8, description="random cells of a space, each retrained once")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of the table: the `stage` "search" or "train" of a space, and the command line that starts it."""
+    """One run of the table, of one of the `STAGES`. `subject` is its space, or where its genotype comes from."""
 
-    space: str
+    space: SearchSpace
     stage: str
     config: Settings
     run: RunDir
-    arguments: tuple[str, ...]
+    subject: "str | Job | Selection | Genotype"
 
     @property
     def title(self) -> str:
-        return f"{self.space}, {'search' if self.stage == 'search' else 'retraining'}, seed {self.config.seed}"
+        return f"{self.space.name}, {STAGES[self.stage]}, seed {self.config.seed}"
 
     @property
     def state(self) -> str:
@@ -46,56 +68,138 @@ class Job:
             return "finished"
         return "unfinished" if self.run.exists() else "to do"
 
+    def genotype(self) -> Genotype | None:
+        """The cell that this job trains, or None if it is not known yet; also for a search, which finds it."""
+        if isinstance(self.subject, Genotype):
+            return self.subject
+        if isinstance(self.subject, Selection):
+            selected = self.subject.selected()
+            return None if selected is None else selected.genotype()
+        found = self.subject if isinstance(self.subject, Job) else self
+        return load_genotype(found.run.genotype) if found.run.is_finished() else None
+
+    def is_ready(self) -> bool:
+        """Whether all that this job needs is there."""
+        return self.stage == "search" or self.genotype() is not None
+
     def carry_out(self) -> int:
         """Starts or resumes the run, as its command would, and returns the exit status; a crash is printed."""
-        arguments = [*self.arguments, "--run-dir", str(self.run.path)]
-        if self.run.exists():
-            arguments.append("--resume")  # with the plug-ins that are in the folder
+        words = [*as_flags(self.config), "--run-dir", str(self.run.path)]
+        if self.run.exists():  # with the plug-ins that are in the folder
+            words.append("--resume")
         else:
-            arguments += [part for path in self.config.plugin for part in ("--plugin", path)]
+            words += [word for path in self.config.plugin for word in ("--plugin", path)]
+            words = [*(["--space", self.subject] if self.stage == "search" else [self.genotype().to_json()]), *words]
         try:
-            return (cli.search if self.stage == "search" else cli.train)(arguments)
+            return (cli.search if self.stage == "search" else cli.train)(words)
         except Exception:
             traceback.print_exc()
             return FAILED
 
 
-def plan_jobs(flags: dict[str, Any]) -> list[Job]:
-    """The search and the retraining of each space, in the order in which they are carried out.
+@dataclass(frozen=True)
+class Selection:
+    """The choice of one cell of a space: that with the least error on held-out training images, the first of equals."""
+
+    searches: tuple[Job, ...]
+    trainings: tuple[Job, ...]  # one a search; none if there is one search only
+
+    def selected(self) -> Job | None:
+        """The search that found the cell; None as long as a search or a short training is not finished."""
+        if not all(job.run.is_finished() for job in (*self.searches, *self.trainings)):
+            return None
+        if not self.trainings:
+            return self.searches[0]
+        return min(self.trainings, key=lambda job: job.run.result()["test_error_percent"]).subject
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs in the order in which they are carried out, and what selects the cells, by the spaces' names."""
+
+    jobs: tuple[Job, ...]
+    selections: dict[str, Selection]
+    protocol: Protocol
+
+    def of(self, space: str, stage: str) -> list[Job]:
+        return [job for job in self.jobs if (job.space.name, job.stage) == (space, stage)]
+
+
+def plan_jobs(flags: dict[str, Any]) -> Plan:
+    """The jobs of all spaces: stage by stage, seed by seed, so that what is there at any time can be compared.
 
     Runs the plug-ins and loads the spaces. Raises InputError if a setting or a space is not valid.
     """
     from search_spaces.registry import load_plugin
     from search_spaces.space import load_space
 
-    given = {name: flags[name] for name in SHARED if flags[name] is not None}
-    arguments = [part for name, value in given.items() for part in ("--" + name.replace("_", "-"), value)]
-    configs = {stage: _configure(stage, flags) for stage in _CONFIGS}
+    configs = {stage: _configure(stage, flags) for stage in ("search", "select", "train")}
+    protocol = build_config(Protocol, _layers("table9", flags, Protocol))
     for path in configs["search"].plugin:
         load_plugin(path)
-    jobs: list[Job] = []
-    for space in flags["spaces"]:
-        name = load_space(space).name
-        if any(job.space == name for job in jobs):
-            raise InputError(f'--spaces names "{name}" twice; give each space once, under a name of its own')
-        searched, trained = (
-            RunDir(flags["out"] / name / stage / f"seed{config.seed}") for stage, config in configs.items()
-        )
-        search_config = configs["search"].model_copy(update={"space": space})
-        jobs.append(Job(name, "search", search_config, searched, ("--space", space, *arguments)))
-        jobs.append(Job(name, "train", configs["train"], trained, (str(searched.path), *arguments)))
-    return jobs
+    spaces = {}
+    for given in flags["spaces"]:
+        space = load_space(given)
+        if space.name in spaces:
+            raise InputError(f'--spaces names "{space.name}" twice; give each space once, under a name of its own')
+        spaces[space.name] = given, space
+
+    def job(name: str, stage: str, seed: int, subject) -> Job:
+        config = configs["train" if stage == "random" else stage].model_copy(update={"seed": seed})
+        if stage == "search":
+            config = config.model_copy(update={"space": spaces[name][0]})
+        return Job(spaces[name][1], stage, config, RunDir(flags["out"] / name / stage / f"seed{seed}"), subject)
+
+    searches = {
+        name: tuple(job(name, "search", seed, given) for seed in range(protocol.searches))
+        for name, (given, _) in spaces.items()
+    }
+    several = protocol.searches > 1
+    trainings = {
+        name: tuple(job(name, "select", searched.config.seed, searched) for searched in found if several)
+        for name, found in searches.items()
+    }
+    selections = {name: Selection(searches[name], trainings[name]) for name in spaces}
+    retrainings = {
+        name: tuple(job(name, "train", seed, selections[name]) for seed in range(protocol.retrainings))
+        for name in spaces
+    }
+    randoms = {
+        name: tuple(job(name, "random", seed, random_genotype(space, seed)) for seed in range(protocol.random))
+        for name, (_, space) in spaces.items()
+    }
+    stages = (searches, trainings, retrainings, randoms)
+    ordered = [one for stage in stages for of_one_seed in zip(*stage.values(), strict=True) for one in of_one_seed]
+    return Plan(tuple(ordered), selections, protocol)
+
+
+def as_flags(config: Settings) -> list[str]:
+    """The flags that give these settings to a command, but for the space and the plug-ins."""
+    words = []
+    for name, field in type(config).model_fields.items():
+        value, flag = getattr(config, name), "--" + name.replace("_", "-")
+        if name in ("space", "plugin") or value == field.default:
+            continue
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        else:
+            words += [flag, str(value)]
+    return words
 
 
 def _configure(stage: str, flags: dict[str, Any]) -> Settings:
+    kind = SearchConfig if stage == "search" else TrainConfig
+    return build_config(kind, _layers(stage, flags, Settings))
+
+
+def _layers(section: str, flags: dict[str, Any], kind: type[BaseModel]) -> list[tuple[str, dict[str, Any]]]:
+    """(where it is from, settings) of the preset, of `--config` and of the flags that `kind` knows."""
     preset = flags["preset"] or "paper"
-    layers = [(f"preset {preset}", read_preset(preset, stage))]
+    layers = [(f"preset {preset}", read_preset(preset, section))]
     if flags["config"]:
-        layers.append((f"--config {flags['config']}", read_settings(Path(flags["config"]), stage)))
-    for name in Settings.model_fields:
-        if flags.get(name) is not None:
-            layers.append((f"--{name.replace('_', '-')}", {name: flags[name]}))
-    return build_config(_CONFIGS[stage], layers)
+        layers.append((f"--config {flags['config']}", read_settings(Path(flags["config"]), section)))
+    given = [name for name in kind.model_fields if flags.get(name) is not None]
+    return layers + [(f"--{name.replace('_', '-')}", {name: flags[name]}) for name in given]
 
 
 def check_unchanged(job: Job):
@@ -106,25 +210,24 @@ def check_unchanged(job: Job):
     if not job.run.exists():
         return
     advice = "give --out another folder, or remove that one"
-    stored = build_config(_CONFIGS[job.stage], [(str(job.run.config), read_settings(job.run.config, job.stage))])
+    kind, section = (SearchConfig, "search") if job.stage == "search" else (TrainConfig, "train")
+    stored = build_config(kind, [(str(job.run.config), read_settings(job.run.config, section))])
     for name, before in stored.model_dump(exclude=set(RUN_CONTROL)).items():
         now = getattr(job.config, name)
         if now != before:
             raise InputError(f"{job.run.path} was run with {name} {before!r}, asked for is {now!r}; {advice}")
-
     if job.stage == "search":
-        operators = load_space(job.config.space).operators
+        operators = job.space.operators
+        if load_space(job.run.space) != job.space:
+            raise InputError(f"{job.run.path} was run in another space than {job.subject} is now; {advice}")
     else:
-        operators = load_genotype(job.run.genotype).operators
+        trained = load_genotype(job.run.genotype)
+        operators = trained.operators
+        if trained != job.genotype():
+            raise InputError(f"{job.run.path} trained another cell than the one that is now asked for; {advice}")
     copies = {sha256(path.read_bytes()).hexdigest() for path in job.run.plugins}
     if not {plugin.sha256 for plugin in plugins_of(operators)} <= copies:
         raise InputError(f"{job.run.path} was run with other plug-ins than are given now; {advice}")
-    if job.stage == "search" and load_space(job.run.space) != load_space(job.config.space):
-        raise InputError(f"{job.run.path} was run in another space than {job.config.space} is now; {advice}")
-    if job.stage == "train":
-        searched = RunDir(job.arguments[0])
-        if not searched.is_finished() or load_genotype(job.run.genotype) != load_genotype(searched.genotype):
-            raise InputError(f"{job.run.path} trained another cell than that of {searched.path}; {advice}")
 
 
 def check_data(jobs: Sequence[Job]):

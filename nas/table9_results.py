@@ -1,77 +1,219 @@
-"""Finished runs -> table9.json and table9.md: what was measured, with which budget, beside what the paper printed."""
+"""Finished runs -> table9.json and table9.md: what was measured, how sure it is, and what the paper printed."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from cells.genotype import load_genotype
+import numpy as np
+
+from cells.genotype import Genotype
 from nas.checkpoint import write_atomically
 from nas.config import RUN_CONTROL
-from nas.table9_jobs import Job
+from nas.statistics import compare_paired, compare_unpaired, runs_needed, summarize
+from nas.table9_jobs import STAGES, Job, Plan
+from search_spaces.space import SearchSpace
 
 PAPER = {  # space: row of the paper's Table 9, test error in percent, parameters in millions
     "darts": (1, 3.11, 3.25),
     "darts+ir": (2, 3.26, 3.29),
     "darts+sandglass": (3, 2.98, 2.45),
 }
+PAPER_DIFFERENCE = 0.13  # points of test error between the first row and the third
 FORMAT = 1
+FIGURES = ("test_error_percent", "parameters", "madds")
+LEVEL = 0.05
 _UNSET = {"train_images": "all", "test_images": "all", "image_size": "the data's own", "flip": "as suits the data"}
-_BUDGET = ("epochs", "train_images", "test_images", "image_size", "channels", "layers", "order")
+_BUDGET = ("epochs", "train_images", "test_images", "hold_out", "image_size", "channels", "layers", "order")
 
 
-def write_table(folder: Path, jobs: Sequence[Job], preset: str, command: str) -> tuple[Path, Path]:
-    """Writes table9.md and table9.json from the finished ones of `jobs` and returns their paths."""
-    content = table_content(jobs, preset, command)
+def write_table(folder: Path, plan: Plan, preset: str, command: str) -> tuple[Path, Path]:
+    """Writes table9.md and table9.json from the finished jobs and returns their paths."""
+    content = table_content(plan, preset, command)
     markdown, data = folder / "table9.md", folder / "table9.json"
     write_atomically(data, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    write_atomically(markdown, to_markdown(content, jobs))
+    write_atomically(markdown, to_markdown(content, plan))
     return markdown, data
 
 
-def table_content(jobs: Sequence[Job], preset: str, command: str) -> dict[str, Any]:
+def table_content(plan: Plan, preset: str, command: str) -> dict[str, Any]:
     """What table9.json holds."""
-    finished = [job for job in jobs if job.run.is_finished()]
-    names = [job.run.result()["data"] for job in finished] or [Path(jobs[0].config.data).name]
-    data = ", ".join(dict.fromkeys(map(data_title, names)))
-    spaces = {}
-    for name in dict.fromkeys(job.space for job in jobs):
-        stages = {job.stage: job for job in finished if job.space == name}
-        spaces[name] = _space_content(name, stages.get("search"), stages.get("train"))
-    return {"format": FORMAT, "data": data, "preset": preset, "command": command, "spaces": spaces}
+    names = [job.run.result()["data"] for job in plan.jobs if job.run.is_finished()]
+    names = names or [Path(plan.jobs[0].config.data).name]
+    spaces = {name: _space_content(name, plan) for name in plan.selections}
+    comparisons = [_comparison(a, b, spaces) for a, b in combinations(spaces, 2)]
+    return {
+        "format": FORMAT,
+        "data": ", ".join(dict.fromkeys(map(data_title, names))),
+        "preset": preset,
+        "command": command,
+        "spaces": spaces,
+        "comparisons": comparisons,
+        "conclusions": [line for found in comparisons for line in conclude(found)]
+        + [line for name, space in spaces.items() for line in _conclude_about_random(name, space)],
+    }
 
 
-def _space_content(name: str, search: Job | None, train: Job | None) -> dict[str, Any]:
-    from cells.network import describe_network
-
-    searches, retrainings, selected = [], [], None
+def _space_content(name: str, plan: Plan) -> dict[str, Any]:
+    finished = {stage: [job for job in plan.of(name, stage) if job.run.is_finished()] for stage in STAGES}
+    held_out = {job.config.seed: job.run.result()["test_error_percent"] for job in finished["select"]}
+    searches = []
+    for job in finished["search"]:
+        network = job.run.result()["network_36_channels_20_layers"]
+        figures = {"parameters": network["parameters"], "madds": network["madds"]}
+        searches.append(
+            {
+                "seed": job.config.seed,
+                "genotype": _plain(job.genotype()),
+                **figures,
+                "held_out_error_percent": held_out.get(job.config.seed),
+            }
+        )
+    selected = plan.selections[name].selected()
+    retrainings = [{"seed": job.config.seed, **_figures(job)} for job in finished["train"]]
+    randoms = [
+        {"seed": job.config.seed, "genotype": _plain(job.genotype()), **_figures(job)} for job in finished["random"]
+    ]
     summary: dict[str, Any] = {}
     if name in PAPER:
         summary["paper"] = dict(zip(("row", "test_error_percent", "parameters_millions"), PAPER[name], strict=True))
-    if search is not None:
-        genotype = load_genotype(search.run.genotype)
-        selected = json.loads(genotype.to_json())
-        searches.append({"seed": search.config.seed, "genotype": selected})
-        summary["parameters_36_channels_20_layers"] = describe_network(genotype)["parameters"]
-        summary["search"] = _what_was_done(search)
-    if train is not None:
-        result = train.run.result()
-        figures = {key: result[key] for key in ("test_error_percent", "parameters", "madds")}
-        retrainings.append({"seed": train.config.seed, **figures})
-        summary["retraining"] = _what_was_done(train)
+    summary["selected_seed"] = None if selected is None else selected.config.seed
+    summary["found_cells_36_channels_20_layers"] = {
+        figure: summarize([row[figure] for row in searches]) for figure in ("parameters", "madds")
+    }
+    summary["retrained"] = {figure: summarize([row[figure] for row in retrainings]) for figure in FIGURES}
+    summary["random"] = {figure: summarize([row[figure] for row in randoms]) for figure in FIGURES}
+    summary["retrained_and_random"] = compare_unpaired(
+        *([row["test_error_percent"] for row in rows] for rows in (retrainings, randoms))
+    )
+    space = plan.of(name, "search")[0].space
+    summary["operators"] = operator_usage([job.genotype() for job in finished["search"]], space)
+    summary["mean_operator_weights"] = mean_operator_weights(finished["search"], space)
+    summary["budget"] = {stage: _what_was_done(jobs) for stage, jobs in finished.items() if jobs}
     return {
         "searches": searches,
-        "selected": selected,
+        "selected": None if selected is None else _plain(selected.genotype()),
         "retrainings": retrainings,
-        "random": [],
+        "random": randoms,
         "summary": summary,
     }
 
 
-def _what_was_done(job: Job) -> dict[str, Any]:
-    """The budget that a finished run really used, as its result has it."""
-    done = job.config.model_dump() | job.run.result()
-    return {key: done[key] for key in _BUDGET if key in done} | {"seeds": [done["seed"]]}
+def _figures(job: Job) -> dict[str, Any]:
+    result = job.run.result()
+    return {key: result[key] for key in FIGURES}
+
+
+def _plain(genotype: Genotype) -> dict[str, Any]:
+    return json.loads(genotype.to_json())
+
+
+def _what_was_done(jobs: Sequence[Job]) -> dict[str, Any]:
+    """The budget that finished runs of one stage really used, as their results have it."""
+    done = jobs[0].config.model_dump() | jobs[0].run.result()
+    seconds = sum(job.run.result()["seconds"] for job in jobs)
+    return {key: done[key] for key in _BUDGET if key in done} | {
+        "seeds": [job.config.seed for job in jobs],
+        "device": done["device"],
+        "seconds": round(seconds, 1),
+    }
+
+
+def operator_usage(genotypes: Sequence[Genotype], space: SearchSpace) -> dict[str, dict[str, Any]]:
+    """For each kind of cell: edges of the found cells, how many each operator has, how many chance would give it."""
+    operators = [name for name in space.operators if name != "none"]
+    found = {}
+    for kind in ("normal", "reduce"):
+        edges = [edge for genotype in genotypes for _, edge in getattr(genotype, kind).edges]
+        counts = Counter(edge.operator for edge in edges)
+        found[kind] = {
+            "edges": len(edges),
+            "by_chance": len(edges) / len(operators),
+            "counts": {name: counts[name] for name in operators},
+        }
+    return found
+
+
+def mean_operator_weights(searches: Sequence[Job], space: SearchSpace) -> dict[str, dict[str, list[float]]]:
+    """For each kind of cell and operator: the softmax weight after each epoch, the mean over edges and searches."""
+    found = {}
+    for kind in ("normal", "reduce"):
+        runs = [np.array([row[kind] for row in job.run.rows("alphas")]) for job in searches]
+        epochs = min((len(run) for run in runs), default=0)
+        alphas = np.array([run[:epochs] for run in runs])  # (searches, epochs, edges, operators)
+        if not alphas.size:
+            continue
+        weights = np.exp(alphas - alphas.max(-1, keepdims=True))
+        means = (weights / weights.sum(-1, keepdims=True)).mean((0, 2))
+        found[kind] = {name: means[:, column].tolist() for column, name in enumerate(space.operators)}
+    return found
+
+
+def _comparison(a: str, b: str, spaces: dict[str, Any]) -> dict[str, Any]:
+    """b beside a: test errors paired by the retrainings' seeds, parameters and multiply-adds by the searches' seeds."""
+    rows = {
+        "test_error_percent": [spaces[name]["retrainings"] for name in (a, b)],
+        "parameters": [spaces[name]["searches"] for name in (a, b)],
+        "madds": [spaces[name]["searches"] for name in (a, b)],
+    }
+    found: dict[str, Any] = {"spaces": [a, b]}
+    for figure, (left, right) in rows.items():
+        by_seed = [{row["seed"]: row[figure] for row in side} for side in (left, right)]
+        seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
+        found[figure] = compare_paired(*([side[seed] for seed in seeds] for side in by_seed))
+    sd = found["test_error_percent"]["sd"]
+    found["test_error_percent"]["runs_needed_for_0.13_points"] = runs_needed(PAPER_DIFFERENCE, sd)
+    return found
+
+
+def conclude(comparison: dict[str, Any]) -> list[str]:
+    """The comparison of two spaces in words, as far as its numbers reach."""
+    a, b = comparison["spaces"]
+    lines = []
+    for figure, what, unit, scale, runs in (
+        ("test_error_percent", "test error", "points", 1, "retrainings of one cell each"),
+        ("parameters", "parameters", "M", 1e6, "searches each, at 36 channels and 20 cells"),
+    ):
+        found = comparison[figure]
+        if found["n"] < 2:
+            continue
+        low, high = (bound / scale for bound in found["t_interval"])
+        mean, n = found["mean"] / scale, found["n"]
+        said = f"{b} against {a}, {what}: {mean:+.2f} {unit}, 95 % interval {low:+.2f} to {high:+.2f} ({n} {runs})"
+        if found["p"] <= LEVEL:
+            lines.append(f"{said}: the difference holds (exact permutation test, p = {found['p']:.3f}).")
+        elif found["least_p"] > LEVEL:
+            outside = "lies" if low > 0 or high < 0 else "does not lie"
+            lines.append(
+                f"{said}: {n} pairs cannot show a difference at 5 % by the permutation test, whose p is never below"
+                f" {found['least_p']:.3g} (p = {found['p']:.3g}); the interval, which takes differences to be normal,"
+                f" {outside} off zero."
+            )
+        else:
+            lines.append(f"{said}: it cannot be told from chance (exact permutation test, p = {found['p']:.2f}).")
+    needed = comparison["test_error_percent"].get("runs_needed_for_0.13_points")
+    if needed:
+        lines.append(
+            f"With this spread, a true difference of {PAPER_DIFFERENCE} points between {a} and {b} takes about {needed}"
+            " pairs of retrainings to be seen with 80 % power; and that is of two cells, not of two spaces."
+        )
+    return lines
+
+
+def _conclude_about_random(name: str, space: dict[str, Any]) -> list[str]:
+    found, random = space["summary"]["retrained_and_random"], space["summary"]["random"]["test_error_percent"]
+    if found["difference"] is None:
+        return []
+    mean = space["summary"]["retrained"]["test_error_percent"]["mean"]
+    better = sum(row["test_error_percent"] < mean for row in space["random"])
+    holds = "holds" if found["p"] <= LEVEL else "cannot be told from chance"
+    return [
+        f"{name}: {better} of {random['n']} random cells are better than the selected cell's mean of {mean:.2f} %;"
+        f" random cells have {random['mean']:.2f} %, {found['difference']:+.2f} points, which {holds} (permutation"
+        f" test, p = {found['p']:.2f})."
+    ]
 
 
 def data_title(name: str) -> str:
@@ -81,19 +223,24 @@ def data_title(name: str) -> str:
     return "CIFAR-10" if name == "cifar10" else name
 
 
-def to_markdown(content: dict[str, Any], jobs: Sequence[Job]) -> str:
-    """table9.md: the results beside the paper's, what was run, and what differs from the paper's settings."""
-    unfinished = [f"- {job.title}: {job.run.path}" for job in jobs if not job.run.is_finished()]
-    differences = differences_from_paper(content["data"], jobs)
+def to_markdown(content: dict[str, Any], plan: Plan) -> str:
+    """table9.md: the results beside the paper's, what they can say, what was run, and what differs from the paper's."""
+    unfinished = [f"- {job.title}: {job.run.path}" for job in plan.jobs if not job.run.is_finished()]
+    differences = differences_from_paper(content["data"], plan)
     parts = [
         "# Table 9: DARTS with one more block among its operators",
         f"Data: {content['data']}. Preset: {content['preset']}. Command:",
         f"    {content['command']}",
         _results_table(content["spaces"]),
-        "The paper: Zhou et al., ECCV 2020, Table 9. Test errors are those after the last epoch of the retraining.\n"
-        "Parameters are without the auxiliary head. One search and one retraining a space: differences between rows\n"
-        "may be chance.",
+        "The paper: Zhou et al., ECCV 2020, Table 9. Test errors are those after the last epoch of a training: mean ±\n"
+        "sd [95 % interval of the mean by Student's t] (number of runs). The selected cell is retrained with several\n"
+        "seeds; random cells are trained once each. Parameters are without the auxiliary head; those at 36 channels\n"
+        "and 20 cells are of all cells found.",
         *(["Not finished, so not in the table:", "\n".join(unfinished)] if unfinished else []),
+        "## What it says",
+        "\n".join(f"- {line}" for line in content["conclusions"]) or "Nothing yet: too few runs are finished.",
+        "## Operators in the found cells, and by chance",
+        _usage_table(content["spaces"]),
         "## What was run",
         _budget_table(content["spaces"]),
         *(["## What differs from the paper's settings", "\n".join(differences)] if differences else []),
@@ -102,38 +249,60 @@ def to_markdown(content: dict[str, Any], jobs: Sequence[Job]) -> str:
 
 
 def _results_table(spaces: dict[str, Any]) -> str:
-    rows = [["row", "space", "test error %, paper", "ours", "parameters M, paper"]]
-    rows[0] += ["ours at 36 channels, 20 cells", "ours as trained", "multiply-adds M as trained"]
+    rows = [["row", "space", "test error %, paper", "selected cell", "random cells", "parameters M, paper"]]
+    rows[0] += ["found cells at 36 channels, 20 cells", "selected as trained", "random as trained"]
     for name, space in spaces.items():
-        summary, trained = space["summary"], (space["retrainings"] or [{}])[0]
-        paper = summary.get("paper", {})
-        row = [paper.get("row"), name, paper.get("test_error_percent"), _rounded(trained.get("test_error_percent"), 2)]
-        row += [paper.get("parameters_millions"), _millions(summary.get("parameters_36_channels_20_layers"), 3)]
-        rows.append([*row, _millions(trained.get("parameters"), 3), _millions(trained.get("madds"), 1)])
+        summary = space["summary"]
+        paper, trained, random = summary.get("paper", {}), summary["retrained"], summary["random"]
+        row = [paper.get("row"), name, paper.get("test_error_percent")]
+        row += [_spread(side["test_error_percent"], 1, 2) for side in (trained, random)]
+        row += [paper.get("parameters_millions")]
+        row += [_spread(summary["found_cells_36_channels_20_layers"]["parameters"], 1e6, 2)]
+        rows.append([*row, *(_spread(side["parameters"], 1e6, 3) for side in (trained, random))])
+    return _markdown_table(rows)
+
+
+def _spread(found: dict[str, Any], scale: float, digits: int) -> str | None:
+    """Mean ± sd [interval] (n) of what `summarize` gives; the mean alone where nothing varies."""
+    if found["n"] == 0:
+        return None
+    mean = f"{found['mean'] / scale:.{digits}f}"
+    if not found["sd"]:
+        return f"{mean} ({found['n']})"
+    low, high = (f"{bound / scale:.{digits}f}" for bound in found["t_interval"])
+    return f"{mean} ± {found['sd'] / scale:.{digits}f} [{low}, {high}] ({found['n']})"
+
+
+def _usage_table(spaces: dict[str, Any]) -> str:
+    rows = [["space", "cell", "edges", "each by chance", "found"]]
+    for name, space in spaces.items():
+        for kind, usage in space["summary"]["operators"].items():
+            counts = sorted(usage["counts"].items(), key=lambda pair: -pair[1])
+            said = ", ".join(f"{operator} {count}" for operator, count in counts if count)
+            rows.append([name, kind, usage["edges"], f"{usage['by_chance']:.1f}", said or None])
     return _markdown_table(rows)
 
 
 def _budget_table(spaces: dict[str, Any]) -> str:
-    rows = [["space", "stage", "epochs", "training images", "test images", "pixels", "channels", "cells"]]
-    rows[0] += ["order", "seeds"]
+    rows = [["space", "stage", "epochs", "training images", "test images", "held out", "pixels", "channels", "cells"]]
+    rows[0] += ["order", "seeds", "minutes in all", "device"]
     for name, space in spaces.items():
-        for stage in ("search", "retraining"):
-            done = space["summary"].get(stage)
-            if done is not None:
-                rows.append([name, stage, *map(done.get, _BUDGET), ", ".join(map(str, done["seeds"]))])
+        for stage, done in space["summary"]["budget"].items():
+            seeds, minutes = ", ".join(map(str, done["seeds"])), f"{done['seconds'] / 60:.1f}"
+            rows.append([name, STAGES[stage], *map(done.get, _BUDGET), seeds, minutes, done["device"]])
     return _markdown_table(rows)
 
 
-def differences_from_paper(data: str, jobs: Sequence[Job]) -> list[str]:
+def differences_from_paper(data: str, plan: Plan) -> list[str]:
     """A line for the data, if they are not CIFAR-10, and one for each setting that is not the paper's."""
     lines = [] if data == "CIFAR-10" else [f"- data: {data} instead of CIFAR-10"]
-    for job in jobs[:2]:  # a search and a retraining; all spaces have the same settings
-        stage = "search" if job.stage == "search" else "retraining"
+    for stage in ("search", "train"):
+        job = next(job for job in plan.jobs if job.stage == stage)  # all spaces have the same settings
         for name, field in type(job.config).model_fields.items():
             values = getattr(job.config, name), field.default
             if name not in (*RUN_CONTROL, "data", "seed", "space") and values[0] != values[1]:
                 ours, paper = (_UNSET.get(name, "none") if value is None else value for value in values)
-                lines.append(f"- {stage}, {name.replace('_', ' ')}: {ours} instead of {paper}")
+                lines.append(f"- {STAGES[stage]}, {name.replace('_', ' ')}: {ours} instead of {paper}")
     return lines
 
 
@@ -141,11 +310,3 @@ def _markdown_table(rows: Sequence[Sequence[Any]]) -> str:
     lines = ["| " + " | ".join("—" if cell is None else str(cell) for cell in row) + " |" for row in rows]
     lines.insert(1, "|" + "---|" * len(rows[0]))
     return "\n".join(lines)
-
-
-def _millions(count: int | None, digits: int) -> str | None:
-    return None if count is None else _rounded(count / 1e6, digits)
-
-
-def _rounded(value: float | None, digits: int) -> str | None:
-    return None if value is None else f"{value:.{digits}f}"

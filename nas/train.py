@@ -72,7 +72,8 @@ class Training(Epochs):
 
     def __init__(self, config: TrainConfig, genotype: Genotype, data: ImageData, run: RunDir | None):
         self.config, self.run, self.device = config, run, resolve_device(config.device)
-        self.data = data = data.first(config.train_images, config.test_images).to(self.device)
+        data = data.first(config.train_images, None if config.hold_out else config.test_images)
+        self.data = data = data.hold_out(config.hold_out).to(self.device)
         self.batches = Batches(data.train_images, data.train_labels, data, config, "train", config.cutout)
         self.steps = self.batches.steps
         self.state = TrainState(config, genotype, len(data.classes), self.device)
@@ -135,6 +136,7 @@ def run_training(
     result = {
         "test_error_percent": test_error,
         "test_images": len(data.test_images),
+        "hold_out": config.hold_out,
         **describe_network(genotype, config.channels, config.layers, len(data.classes), data.image_size),
         "seed": config.seed,
         "epochs": config.epochs,

@@ -2,14 +2,23 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+import nas.data
+from cells.genotype import load_genotype
+from cells.random_cells import random_genotype
 from nas import cli, table9
+from nas.command_line import settings_parser
+from nas.config import TrainConfig, build_config
 from nas.run_dir import RunDir
 from nas.table9 import reproduce_table9
+from nas.table9_jobs import as_flags
 from nas.table9_results import data_title
+from search_spaces.space import load_space
 
 TINY = """
 data: digits
@@ -20,6 +29,8 @@ channels: 2
 layers: 3
 search: {order: 1}
 train: {test_images: 30, auxiliary: false}
+select: {hold_out: 10}
+table9: {searches: 2, retrainings: 2, random: 2}
 """
 PLAIN = "{operators: [none, skip_connect, avg_pool_3x3], nodes: 1}"
 LARGER = "{extends: plain.yaml, operators: [dil_conv_3x3]}"
@@ -72,36 +83,120 @@ def refusal(arguments, capsys):
     return capsys.readouterr().err
 
 
-def test_the_json_table_holds_the_cell_and_the_figures_of_every_space(finished):
+def folder_of(here, space, stage, seed=0) -> RunDir:
+    return RunDir(here / "runs/table9" / space / stage / f"seed{seed}")
+
+
+def test_the_json_table_holds_the_cells_and_the_figures_of_every_space(finished):
     content = table()
-    assert list(content) == ["format", "data", "preset", "command", "spaces"]
+    assert list(content) == ["format", "data", "preset", "command", "spaces", "comparisons", "conclusions"]
     assert (content["format"], content["data"], content["preset"]) == (1, "digits", "paper")
     assert content["command"] == "python scripts/reproduce_table9.py " + " ".join(CALL)
     assert list(content["spaces"]) == ["plain", "larger"]
     for name, space in content["spaces"].items():
         assert list(space) == ["searches", "selected", "retrainings", "random", "summary"]
-        searched, trained = (RunDir(finished / "runs/table9" / name / stage / "seed0") for stage in ("search", "train"))
-        assert space["selected"] == json.loads(searched.genotype.read_text())
-        assert space["searches"] == [{"seed": 0, "genotype": space["selected"]}]
-        figures = {key: trained.result()[key] for key in ("test_error_percent", "parameters", "madds")}
-        assert space["retrainings"] == [{"seed": 0, **figures}]
-        assert space["random"] == []
+        for seed, row in enumerate(space["searches"]):
+            searched, short = (folder_of(finished, name, stage, seed) for stage in ("search", "select"))
+            assert row["seed"] == seed and row["genotype"] == json.loads(searched.genotype.read_text())
+            assert row["held_out_error_percent"] == short.result()["test_error_percent"]
+            assert row["parameters"] == searched.result()["network_36_channels_20_layers"]["parameters"]
+        for stage, rows in (("train", space["retrainings"]), ("random", space["random"])):
+            results = [folder_of(finished, name, stage, seed).result() for seed in range(2)]
+            for seed, (row, result) in enumerate(zip(rows, results, strict=True)):
+                assert row["seed"] == result["seed"] == seed
+                assert all(row[key] == result[key] for key in ("test_error_percent", "parameters", "madds"))
+        errors = [row["test_error_percent"] for row in space["retrainings"]]
+        assert space["summary"]["retrained"]["test_error_percent"]["mean"] == pytest.approx(sum(errors) / 2)
+
+
+def test_the_cell_with_the_least_error_on_held_out_training_images_is_selected(finished):
+    for name, space in table()["spaces"].items():
+        held_out = [row["held_out_error_percent"] for row in space["searches"]]
+        best = held_out.index(min(held_out))
+        assert space["summary"]["selected_seed"] == best
+        assert space["selected"] == space["searches"][best]["genotype"]
+        for seed in range(2):
+            trained = load_genotype(folder_of(finished, name, "train", seed).genotype)
+            assert trained == load_genotype(folder_of(finished, name, "search", best).path)
+        result = folder_of(finished, name, "select").result()
+        assert (result["hold_out"], result["test_images"], result["train_images"]) == (10, 10, 30)
+
+
+def test_random_cells_are_those_of_their_seeds(finished):
+    for name, space in table()["spaces"].items():
+        for seed, row in enumerate(space["random"]):
+            genotype = random_genotype(load_space(finished / f"{name}.yaml"), seed)
+            assert row["genotype"]["normal"] == json.loads(genotype.to_json())["normal"]
+            assert load_genotype(folder_of(finished, name, "random", seed).genotype) == genotype
+
+
+def test_no_test_image_has_a_part_in_a_cell_or_in_its_selection(finished, monkeypatch):
+    """With other labels on the test images, all that differs is the test errors."""
+    before = table()
+    shutil.rmtree(finished / "runs")
+    load = nas.data.load_data
+
+    def poisoned(*source):
+        data = load(*source)
+        return replace(data, test_labels=(data.test_labels + 1) % len(data.classes))
+
+    monkeypatch.setattr(nas.data, "load_data", poisoned)
+    assert reproduce_table9(CALL) == 0
+    after = table()
+    for name, space in before["spaces"].items():
+        assert after["spaces"][name]["searches"] == space["searches"]  # cells, and errors on held-out images
+        assert after["spaces"][name]["selected"] == space["selected"]
+        errors = [
+            [row["test_error_percent"] for row in found["spaces"][name]["retrainings"]] for found in (before, after)
+        ]
+        assert errors[0] != errors[1]
+
+
+def test_spaces_are_compared_in_pairs_of_the_same_seed(finished):
+    content = table()
+    (comparison,) = content["comparisons"]
+    assert comparison["spaces"] == ["plain", "larger"]
+    a, b = (
+        [row["test_error_percent"] for row in content["spaces"][name]["retrainings"]] for name in ("plain", "larger")
+    )
+    assert comparison["test_error_percent"]["mean"] == pytest.approx(sum(b) / 2 - sum(a) / 2)
+    assert comparison["test_error_percent"]["least_p"] == 0.5
+    (line,) = [line for line in content["conclusions"] if "test error:" in line]
+    assert line.startswith("larger against plain") and "2 pairs cannot show a difference at 5 %" in line
+    markdown = (finished / "runs/table9/table9.md").read_text(encoding="utf-8")
+    assert all(f"- {line}" in markdown for line in content["conclusions"])
+
+
+def test_operators_are_counted_beside_chance_and_their_weights_averaged(finished):
+    for name, space in table()["spaces"].items():
+        usage, weights = space["summary"]["operators"], space["summary"]["mean_operator_weights"]
+        operators = [operator for operator in load_space(finished / f"{name}.yaml").operators if operator != "none"]
+        for kind in ("normal", "reduce"):
+            edges = [edge for row in space["searches"] for node in row["genotype"][kind]["nodes"] for edge in node]
+            assert usage[kind]["edges"] == len(edges) == 4 == sum(usage[kind]["counts"].values())
+            assert usage[kind]["by_chance"] == 4 / len(operators)
+            assert usage[kind]["counts"] == {name: [edge[0] for edge in edges].count(name) for name in operators}
+            assert sum(values[0] for values in weights[kind].values()) == pytest.approx(1)
+        tables = [folder_of(finished, name, "search", seed).rows("alphas")[-1]["normal"] for seed in range(2)]
+        expected = torch.tensor(tables).softmax(-1).mean((0, 1))
+        assert [values[-1] for values in weights["normal"].values()] == pytest.approx(expected.tolist())
 
 
 def test_the_tables_say_what_was_really_run_and_what_differs_from_the_paper(finished):
-    done = table()["spaces"]["larger"]["summary"]["retraining"]
+    done = table()["spaces"]["larger"]["summary"]["budget"]["train"]
     assert (done["epochs"], done["train_images"], done["test_images"], done["image_size"]) == (1, 40, 30, 8)
     lines = (finished / "runs/table9/table9.md").read_text(encoding="utf-8").splitlines()
-    for line in (
-        "| plain | search | 1 | 40 | — | 8 | 2 | 3 | 1 | 0 |",
-        "| plain | retraining | 1 | 40 | 30 | 8 | 2 | 3 | — | 0 |",
+    for start in (
+        "| plain | search | 1 | 40 | — | — | 8 | 2 | 3 | 1 | 0, 1 |",
+        "| plain | short training | 1 | 30 | 10 | 10 | 8 | 2 | 3 | — | 0, 1 |",
+        "| plain | retraining | 1 | 40 | 30 | 0 | 8 | 2 | 3 | — | 0, 1 |",
         "- data: digits instead of CIFAR-10",
         "- search, epochs: 1 instead of 50",
         "- retraining, train images: 40 instead of all",
     ):
-        assert line in lines
-    error = table()["spaces"]["larger"]["retrainings"][0]["test_error_percent"]
-    assert any(line.startswith(f"| — | larger | — | {error:.2f} |") for line in lines)
+        assert any(line.startswith(start) for line in lines), start
+    found = table()["spaces"]["larger"]["summary"]["retrained"]["test_error_percent"]
+    assert any(line.startswith(f"| — | larger | — | {found['mean']:.2f} ±") for line in lines)
 
 
 def test_a_second_call_runs_nothing_and_changes_no_byte(finished, monkeypatch):
@@ -124,32 +219,49 @@ def test_runs_of_another_space_under_the_same_name_are_not_mixed_into_a_table(fi
     assert "another space" in refusal(CALL, capsys)
 
 
-def test_a_retraining_of_another_cell_is_not_taken_for_that_of_the_cell_found(finished, capsys):
-    cell = '{"nodes": [[["skip_connect", 0], ["skip_connect", 0]]], "concat": [2]}'
-    genotype = finished / "runs/table9/larger/search/seed0/genotype.json"
+def test_a_retraining_of_another_cell_is_not_taken_for_that_of_the_cell_selected(finished, capsys):
+    cell = '{"nodes": [[["skip_connect", 0], ["skip_connect", 1]]], "concat": [2]}'
+    genotype = folder_of(finished, "larger", "train", 1).genotype
     genotype.write_text(f'{{"format": 1, "normal": {cell}, "reduce": {cell}}}')
     assert "another cell" in refusal(CALL, capsys)
     shutil.rmtree(genotype.parent)
+    shutil.rmtree(folder_of(finished, "larger", "search").path)
     assert "another cell" in refusal(CALL, capsys)
 
 
-def test_a_failed_job_is_reported_and_the_others_go_on(finished, monkeypatch, capsys):
-    shutil.rmtree(finished / "runs/table9/plain")
-    shutil.rmtree(finished / "runs/table9/larger/train")
+def test_a_failed_job_is_tried_once_more_and_reported_and_the_others_go_on(finished, monkeypatch, capsys):
+    for part in ("plain/search/seed0", "plain/select/seed0", "plain/train", "larger/train/seed0"):
+        shutil.rmtree(finished / "runs/table9" / part)
     (finished / "runs/table9/plain/search/seed0").mkdir(parents=True)
     (finished / "runs/table9/plain/search/seed0/thesis.tex").write_text("not a run's file")
+    tries = []
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "train", lambda arguments: 1 / 0)
+        patch.setattr(cli, "train", lambda arguments: tries.append(arguments) or 1 / 0)
         assert reproduce_table9(CALL) == 1
     errors = capsys.readouterr().err
+    assert len(tries) == 2
     assert "failed: plain, search, seed 0" in errors
     assert "failed: larger, retraining, seed 0" in errors and "ZeroDivisionError" in errors
 
     assert reproduce_table9(CALL) == 1
     assert "- plain, retraining, seed 0: " in (finished / "runs/table9/table9.md").read_text()
     plain, larger = table()["spaces"].values()
-    assert plain["searches"] == [] and plain["selected"] is None and plain["retrainings"] == []
-    assert len(larger["searches"]) == len(larger["retrainings"]) == 1
+    assert len(plain["searches"]) == 1 and plain["selected"] is None and plain["retrainings"] == []
+    assert len(larger["searches"]) == len(larger["retrainings"]) == 2
+
+
+def test_a_job_that_fails_once_is_carried_out_at_the_second_try(finished, monkeypatch):
+    shutil.rmtree(folder_of(finished, "larger", "search", 1).path)
+    for stage in ("select", "train"):
+        for seed in range(2):
+            shutil.rmtree(folder_of(finished, "larger", stage, seed).path)
+    search, calls = cli.search, []
+    monkeypatch.setattr(cli, "search", lambda words: calls.append(words) or (search(words) if len(calls) > 1 else 1))
+    before = table()
+    assert reproduce_table9(CALL) == 0 and len(calls) == 2
+    assert [space["searches"] for space in table()["spaces"].values()] == [
+        space["searches"] for space in before["spaces"].values()
+    ]
 
 
 def test_an_interrupted_job_ends_the_command_and_is_resumed(here, monkeypatch, capsys):
@@ -157,7 +269,7 @@ def test_an_interrupted_job_ends_the_command_and_is_resumed(here, monkeypatch, c
 
     def interrupted(arguments):
         started.append(arguments)
-        RunDir(here / "runs/table9/plain/search/seed0").create("{}", "")
+        folder_of(here, "plain", "search").create("{}", "")
         return 130
 
     with monkeypatch.context() as patch:
@@ -165,10 +277,26 @@ def test_an_interrupted_job_ends_the_command_and_is_resumed(here, monkeypatch, c
         assert reproduce_table9(CALL) == 130
     assert len(started) == 1 and "--resume" not in started[0]
     assert "goes on with: python scripts/reproduce_table9.py --spaces plain.yaml" in capsys.readouterr().err
-    job = table9.plan_jobs(table9._parser().parse(CALL))[0]
+    job = table9.plan_jobs(table9._parser().parse(CALL)).jobs[0]
     monkeypatch.setattr(cli, "search", started.append)
     job.carry_out()
     assert "--resume" in started[1]
+
+
+def test_each_job_is_announced_with_the_time_that_is_left(finished, capsys):
+    shutil.rmtree(folder_of(finished, "larger", "random", 1).path)
+    assert reproduce_table9(CALL) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[")]
+    assert len(lines) == 1 and lines[0].startswith("[16/16] larger, random cell, seed 1: to do, runs/table9/larger")
+    assert lines[0].endswith("s left")
+
+
+def test_the_settings_of_a_job_reach_its_command_as_flags():
+    config = TrainConfig(epochs=3, auxiliary=False, flip=True, data="a folder", learning_rate=1e-5, plugin=("x.py",))
+    words = as_flags(config)
+    given = settings_parser("", "", TrainConfig).parse(words)
+    values = {name: value for name, value in given.items() if name in TrainConfig.model_fields}
+    assert build_config(TrainConfig, [("flags", values)]) == config.model_copy(update={"plugin": ()})
 
 
 def test_a_plugin_goes_through_search_and_retraining_and_must_stay_as_it_is(finished, write_plugin, capsys):
@@ -187,8 +315,8 @@ def test_the_default_spaces_stand_beside_the_papers_figures(here, capsys):
     assert "darts+sandglass, retraining, seed 0: to do" in capsys.readouterr().out
     assert not (here / "runs").exists()
 
-    jobs = table9.plan_jobs(table9._parser().parse(["--preset", "cpu"]))
-    table9.write_table(here / "out", jobs, "cpu", "the command")
+    plan = table9.plan_jobs(table9._parser().parse(["--preset", "cpu"]))
+    table9.write_table(here / "out", plan, "cpu", "the command")
     content = json.loads((here / "out/table9.json").read_text())
     assert content["data"] == "CIFAR-10"
     assert [space["summary"]["paper"]["test_error_percent"] for space in content["spaces"].values()] == [
@@ -197,7 +325,7 @@ def test_the_default_spaces_stand_beside_the_papers_figures(here, capsys):
         2.98,
     ]
     markdown = (here / "out/table9.md").read_text()
-    for row in ("| 1 | darts | 3.11 | — | 3.25 |", "| 2 | darts+ir | 3.26 | — |", "| 3 | darts+sandglass | 2.98 | — |"):
+    for row in ("| 1 | darts | 3.11 | — | — | 3.25 |", "| 2 | darts+ir | 3.26 |", "| 3 | darts+sandglass | 2.98 |"):
         assert row in markdown
 
 
@@ -215,7 +343,8 @@ def test_images_that_are_not_quite_cifar10_are_not_called_so(name, title):
         (["--spaces", "darts+sandglas"], '"sandglass"'),
         (["--spaces", "plain.yaml", "./plain.yaml"], "twice"),
         (["--preset", "quik"], '"quick"'),
-        (["--preset", "quick", "--seed", "x"], "--seed"),
+        (["--preset", "quick", "--searches", "x"], "--searches"),
+        (["--preset", "quick", "--searches", "0"], "--searches"),
         (["--preset", "quick", "--data", "nowhere"], "nowhere"),
         (["--config", "missing.yaml"], "missing.yaml"),
         (["--epochs", "3"], "--epochs"),

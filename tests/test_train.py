@@ -156,6 +156,7 @@ def test_a_node_that_the_output_leaves_out_does_not_stop_training():
 
 CHANGES = {
     "train_images": 20,
+    "hold_out": 9,
     "test_images": 5,
     "flip": True,
     "crop_padding": 0,
