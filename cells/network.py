@@ -64,7 +64,6 @@ class AuxiliaryHead(nn.Module):
     def __init__(self, channels: int, classes: int):
         super().__init__()
         self.pool_8x8 = nn.AvgPool2d(5, stride=3, count_include_pad=False)
-        self.pool_other = nn.AdaptiveAvgPool2d(2)
         self.features = nn.Sequential(
             nn.Conv2d(channels, 128, 1, bias=False),
             nn.BatchNorm2d(128),
@@ -76,8 +75,16 @@ class AuxiliaryHead(nn.Module):
         self.classifier = nn.Linear(768, classes)
 
     def forward(self, x):
-        pool = self.pool_8x8 if tuple(x.shape[-2:]) == (8, 8) else self.pool_other
+        pool = self.pool_8x8 if tuple(x.shape[-2:]) == (8, 8) else halves_pooled
         return self.classifier(self.features(pool(x.relu())).flatten(1))
+
+
+def halves_pooled(x: torch.Tensor) -> torch.Tensor:
+    """Adaptive average pooling (N, C, H, W) -> (N, C, 2, 2), whose gradient is deterministic on a GPU, too."""
+    height, width = x.shape[-2:]
+    rows = [x[:, :, : -(-height // 2)].mean(2), x[:, :, height // 2 :].mean(2)]
+    halves = [[row[:, :, : -(-width // 2)].mean(2), row[:, :, width // 2 :].mean(2)] for row in rows]
+    return torch.stack([torch.stack(row, dim=2) for row in halves], dim=2)
 
 
 class Network(nn.Module):

@@ -112,7 +112,7 @@ class AskedRun:
         import torch
 
         from nas.data import load_data, summarize_data
-        from nas.device import check_precision, resolve_device
+        from nas.device import arithmetic, check_precision, resolve_device
         from nas.loop import readable_time
 
         device = resolve_device(self.config.device)
@@ -133,11 +133,14 @@ class AskedRun:
         if hold_out > most:
             raise InputError(f"hold_out is {hold_out}; of {most + least_images} training images, give 0 to {most}")
         data = None if self.control["dry_run"] else load_data(*source)
-        expected = estimate(self.config, subject, summary)
+        with arithmetic(self.config.precision, self.config.deterministic, device):
+            expected = estimate(self.config, subject, summary)
         amount = f"{readable_time(expected.seconds)} and {expected.memory_bytes / 1e9:.1f} GB of memory"
         if expected.memory is not None:  # decided once, kept with the run
             self.config = self.config.model_copy(update={"memory": expected.memory})
             amount += f" at its peak (--memory {expected.memory})"
+            if device.type == "cuda" and self.config.compile and expected.memory == "recompute":
+                self.say("the step is no CUDA graph, as recomputing draws on the random state in the middle of it")
         if self.control["dry_run"]:
             print(config_to_yaml(self.config), end="")
             self.say(f"run folder: {self.folder.path}")
@@ -148,10 +151,10 @@ class AskedRun:
         return data
 
     def _decide_compile(self, device: str):
-        """Fixes whether operators run as compiled loops or the step as a graph, kept with the run; says if not."""
+        """Whether operators run as compiled loops or the step as a graph on this machine; says if they do not."""
         from cells import fast
 
-        asked = self.config.compile
+        asked = self.asked_compile = self.config.compile
         if asked is False:
             return
         why_not = {
@@ -162,6 +165,13 @@ class AskedRun:
         if why_not:
             self.say(f"operators are not compiled ({why_not}); PyTorch's own layers run, several times slower")
 
+    def _refuse_what_came_between(self):
+        """Raises InputError if another process began a run in the folder while this one planned its own."""
+        if self.control["resume"] and self.folder.exists() and not self.is_taken_up:
+            raise InputError(f"another process has begun a run in {self.folder.path}; the same command goes on with it")
+        if not self.control["resume"] and not self.control["force"]:
+            self.folder.refuse_to_overwrite()
+
     def locked(self) -> AbstractContextManager:
         """Inside, the folder is this process's alone. Raises InputError if another one writes there."""
         return self.folder.locked(self.say)
@@ -171,19 +181,24 @@ class AskedRun:
         from search_spaces.registry import load_plugin, plugins_of
 
         path = self.folder.path
-        if self.is_taken_up and self.folder.load_checkpoint("cpu", self.say) is not None:  # refused before any change
+        self._refuse_what_came_between()
+        if self.is_taken_up and self.folder.load_checkpoint(self.say) is not None:  # refused before any change
             self.folder.check_data(data.fingerprint)
             if changed := self.folder.changed_environment():
                 self.say(f"note: {changed}, since {path} was begun; its numbers may differ in their last digits")
-            self.folder.extend(config_to_yaml(self.config))
+            self.folder.extend(self._settings_to_keep())
             return True
         if self.is_taken_up and self.folder.is_finished():
             raise InputError(f"{path} is finished and has no checkpoint to go on from; start anew with --force")
         if self.is_taken_up:
             self.say(f"{path} has no checkpoint; starting from the beginning")
         plugins = dict.fromkeys((*map(load_plugin, self.config.plugin), *plugins_of(operators)))
-        self.folder.create(config_to_yaml(self.config), data.fingerprint, tuple(plugins), space, genotype)
+        self.folder.create(self._settings_to_keep(), data.fingerprint, tuple(plugins), space, genotype)
         return False
+
+    def _settings_to_keep(self) -> str:
+        """config.yaml: what may be compiled is kept as asked, as another machine may compile what this one cannot."""
+        return config_to_yaml(self.config.model_copy(update={"compile": self.asked_compile}))
 
     def carry_out(self, body: Callable[[StopRequest], Any]) -> Any:
         """Calls `body`; if a signal or the clock ends it early, says how to go on."""

@@ -45,17 +45,17 @@ def append_line(path: Path, line: str):
 def save_checkpoint(path: Path, state: dict[str, Any], keep: Path | None = None):
     """Saves tensors, numbers, strings and containers of them; the file before stays until this one is whole.
 
-    With `keep`, the file before goes there: at any instant, one of the two is whole.
+    With `keep`, the file before goes there if it is whole: at any instant, one of the two is.
     """
     import torch
 
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write_atomically(path, _signed(buffer.getvalue()), keep)
+    write_atomically(path, _signed(buffer.getvalue()), keep if keep is not None and _is_whole(path) else None)
 
 
-def load_checkpoint(path: Path, device="cpu") -> dict[str, Any]:
-    """What `save_checkpoint` saved. No code in the file is run. Raises InputError if it is damaged."""
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """What `save_checkpoint` saved, on the CPU. No code in the file is run. Raises InputError if it is damaged."""
     import torch
 
     try:
@@ -64,7 +64,7 @@ def load_checkpoint(path: Path, device="cpu") -> dict[str, Any]:
         raise InputError(f"cannot read checkpoint {path}: {error.strerror}") from None
     try:
         _check_signature(content)
-        return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:
         first_line = str(error).strip().split("\n")[0][:120]
         raise InputError(
@@ -77,6 +77,14 @@ def _signed(archive: bytes) -> bytes:
     body = archive[:-2]  # what follows is the length of the comment
     comment = _CHECKSUM + sha256(body).hexdigest().encode()
     return body + len(comment).to_bytes(2, "little") + comment
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        _check_signature(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _check_signature(content: bytes):

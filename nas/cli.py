@@ -32,10 +32,12 @@ def _search(argv: Sequence[str] | None) -> int:
         asked.say(f"{run.path} is finished; its genotype is {run.genotype}")
         return 0
 
+    from nas.collapse import check_early_stop
     from nas.estimate import estimate_search
     from nas.search import run_search
     from search_spaces.space import load_space
 
+    check_early_stop(config)
     asked.load_plugins()
     space = load_space(run.space if asked.is_taken_up else config.space)
     if asked.is_taken_up and asked.names("space") and replace(load_space(config.space), name=space.name) != space:
@@ -44,7 +46,7 @@ def _search(argv: Sequence[str] | None) -> int:
     data = asked.plan(estimate_search, space, least_images=4)  # two for the weights, two for the alphas
     if data is None:
         return 0
-    config = asked.config  # with the memory decided
+    config = asked.config  # with the memory and what is compiled decided
     with asked.locked():
         resume = asked.begin(data, space.operators, space=space)
         genotype = asked.carry_out(lambda stop: run_search(config, space, data, run, resume=resume, stop=stop))
@@ -123,6 +125,7 @@ def _train(argv: Sequence[str] | None) -> int:
     data = asked.plan(estimate_training, genotype, least_images=2)
     if data is None:
         return 0
+    config = asked.config  # with what is compiled decided
     with asked.locked():
         resume = asked.begin(data, genotype.operators, genotype=genotype)
         result = asked.carry_out(lambda stop: run_training(config, genotype, data, run, resume=resume, stop=stop))

@@ -10,9 +10,12 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from cells.genotype import CellGenotype
 from cells.supernet import Supernet
 from nas.batches import Batch
+from nas.config import SearchConfig
+from search_spaces.errors import InputError
 
 HESSIAN_IMAGES = 16
 WINDOW = 5  # evaluations over which the eigenvalue is smoothed, and that the rule looks back
+LEAST_EVALUATIONS = 2 * WINDOW
 RATIO = 0.75
 
 
@@ -74,15 +77,30 @@ class AlphaHessian:
         return tables, torch.cat([g.flatten() for g in torch.autograd.grad(loss, tables, create_graph=True)])
 
 
+def epochs_between_eigenvalues(config: SearchConfig) -> int:
+    """How many, or 0 for never: early stopping looks after each epoch if nothing else is said."""
+    return config.hessian_every or int(config.early_stop)
+
+
+def check_early_stop(config: SearchConfig):
+    """Raises InputError if a search with these settings would end before its early stopping could act."""
+    if config.early_stop and config.epochs // epochs_between_eigenvalues(config) < LEAST_EVALUATIONS:
+        raise InputError(
+            f"early_stop needs {LEAST_EVALUATIONS} looks at the eigenvalue; {config.epochs} epochs with hessian_every"
+            f" {epochs_between_eigenvalues(config)} have {config.epochs // epochs_between_eigenvalues(config)}"
+        )
+
+
 def epoch_before_collapse(eigenvalues: Sequence[tuple[int, float]]) -> int | None:
     """RobustDARTS' early stopping on (epoch, dominant eigenvalue): the epoch to go back to, or None to go on.
 
     With the eigenvalue smoothed over `WINDOW` evaluations, a search stops when that of `WINDOW` evaluations ago is less
-    than 0.75 of the last, and takes the alphas of then (Zela et al., section 4.3).
+    than 0.75 of the last, and takes the alphas of then (Zela et al., section 4.3). Both means are of a whole window, so
+    nothing stops before `LEAST_EVALUATIONS`: an eigenvalue that rises from the first alphas is no collapse.
     """
     values = [value for _, value in eigenvalues]
     smoothed = [np.mean(values[max(0, i + 1 - WINDOW) : i + 1]) for i in range(len(values))]
-    for i in range(WINDOW, len(values)):
+    for i in range(LEAST_EVALUATIONS - 1, len(values)):
         if smoothed[i] > 0 and smoothed[i - WINDOW] < RATIO * smoothed[i]:
             return eigenvalues[i - WINDOW][0]
     return None

@@ -61,7 +61,9 @@ class Settings(BaseModel):
         " graph; yes if not given and it can",
     )
     precision: Literal["float32", "tf32", "bfloat16"] = Field(
-        "float32", description="of products; tf32 on NVIDIA's GPUs only. Sums, BatchNorm and weights stay float32"
+        "float32",
+        description="of convolutions, products and, with bfloat16, activations; tf32 on NVIDIA's GPUs only. Weights,"
+        " statistics and losses stay float32",
     )
     deterministic: bool = Field(
         False, description="the same bits in every run on one machine, on a GPU too, where it is slower"

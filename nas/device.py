@@ -57,8 +57,3 @@ def arithmetic(precision: str, deterministic: bool, device: torch.device) -> Ite
     finally:
         cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark, was_deterministic = before
         torch.use_deterministic_algorithms(was_deterministic)
-
-
-def scalar(value: float, device: torch.device) -> torch.Tensor:
-    """A number on the device, made there: nothing is copied, so nothing waits."""
-    return torch.full((), value, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from nas.batches import Batch
+from nas.captured import runs_as_graph
 from nas.config import SearchConfig, Settings, TrainConfig
 from nas.data import DataSummary
 from nas.device import resolve_device
@@ -23,6 +24,7 @@ SMALL, LARGE = 2, 8  # images in the two batches: time and memory are taken as l
 FIRST_TO_SECOND_ORDER = 2.9
 RECOMPUTING = 1.2
 STORED_TO_PEAK, RECOMPUTED_TO_PEAK = 1.9, 2.4  # temporary tensors, and gaps between freed ones
+GRAPH_AND_STEP = 2  # a CUDA graph's own memory, and that of a step that runs outside of it; not measured
 MOST_OF_FREE = 0.8  # of the free memory, a search may fill this share before it recomputes
 
 
@@ -115,6 +117,8 @@ def _estimate(
     step_seconds = factor * (seconds[SMALL] + per_image * (batch_size - SMALL))
     steps = config.epochs * images / batch_size
 
+    if runs_as_graph(config, device):
+        saved = {size: GRAPH_AND_STEP * amounts for size, amounts in saved.items()}
     learned = [part for part in state.parts.values() if isinstance(part, torch.nn.Module)]
     weights = sum(p.numel() * p.element_size() for module in learned for p in module.parameters())
     pixels = data.image_size**2 * 3 * (data.train_images + data.test_images)

@@ -37,10 +37,11 @@ class RunState:
 
     def load_state_dict(self, state: dict[str, Any]):
         for name, part in self.parts.items():
-            how = [_how_computed(group) for group in getattr(part, "param_groups", [])]
-            part.load_state_dict(state[name])
-            for group, own in zip(getattr(part, "param_groups", []), how, strict=True):
-                group.update(own)  # the checkpoint may come from another device
+            saved = state[name]
+            if isinstance(part, torch.optim.Optimizer):  # the checkpoint may come from another device
+                pairs = zip(saved["param_groups"], part.param_groups, strict=True)
+                saved = saved | {"param_groups": [group | _how_computed(own) for group, own in pairs]}
+            part.load_state_dict(saved)
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
         self.sums.copy_(state["sums"])
         self.good_steps.fill_(self.step)  # or it would not have been saved
@@ -66,7 +67,7 @@ class RunState:
 
         Raises InputError if the checkpoint is damaged or of another network.
         """
-        saved = run.load_checkpoint(self.sums.device)
+        saved = run.load_checkpoint()
         if saved is not None:
             try:
                 self.load_state_dict(saved)

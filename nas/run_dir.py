@@ -7,6 +7,7 @@ result.json is written last: where it is, the run is finished. While a process w
 which the system takes from it when it ends, however it ends; .owner.json says who holds it.
 """
 
+import importlib.metadata
 import json
 import os
 import platform
@@ -179,7 +180,7 @@ class RunDir:
     def changed_environment(self) -> str:
         """What of this machine changes how numbers round and is not as it was when the run was begun, for people."""
         before, now = _read_json(self.environment), describe_environment()
-        names = ("torch", "numpy", "processor", "threads", "cuda_device")
+        names = ("torch", "numpy", "numba", "processor", "threads", "cuda_device")
         changes = [(name, before.get(name), now[name]) for name in names if before.get(name) != now[name]]
         return ", ".join(f"{name} was {was}, is {is_now}" for name, was, is_now in changes)
 
@@ -235,7 +236,7 @@ class RunDir:
     def save_weights(self, content: dict[str, Any]):
         save_checkpoint(self.weights, content)
 
-    def load_checkpoint(self, device, say: Callable[[str], None] | None = None) -> dict[str, Any] | None:
+    def load_checkpoint(self, say: Callable[[str], None] | None = None) -> dict[str, Any] | None:
         """The last checkpoint that is whole, or None if there is none yet; `say` is told of one that is not.
 
         Raises InputError if there are only damaged ones.
@@ -244,7 +245,7 @@ class RunDir:
         for path in (self.checkpoint, self.previous_checkpoint):
             if path.is_file():
                 try:
-                    state = load_checkpoint(path, device)
+                    state = load_checkpoint(path)
                 except InputError as error:
                     damage = damage or error
                 else:
@@ -304,6 +305,13 @@ def _file_names(plugins: Sequence) -> list[str]:
     ]
 
 
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def describe_environment() -> dict[str, Any]:
     """Versions and machine, for the record."""
     import numpy
@@ -315,8 +323,9 @@ def describe_environment() -> dict[str, Any]:
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
         "numpy": numpy.__version__,
+        "numba": _version("numba"),
         "platform": platform.platform(),
-        "processor": platform.machine(),
+        "processor": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
         "cpu_count": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "cuda_device": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

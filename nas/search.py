@@ -1,5 +1,6 @@
 """The search: per step the alphas first, then the weights (DARTS, algorithm 1); per epoch what the alphas now mean."""
 
+import time
 from typing import Any
 
 import torch
@@ -14,10 +15,17 @@ from nas.architect import Unrolling, first_order_gradients, held_fixed, second_o
 from nas.augment import step_seed
 from nas.batches import Batch, Batches
 from nas.captured import as_graph
-from nas.collapse import AlphaHessian, epoch_before_collapse, mean_entropy, skip_connections
+from nas.collapse import (
+    AlphaHessian,
+    check_early_stop,
+    epoch_before_collapse,
+    epochs_between_eigenvalues,
+    mean_entropy,
+    skip_connections,
+)
 from nas.config import SearchConfig
 from nas.data import ImageData
-from nas.device import DTYPES, arithmetic, resolve_device, scalar
+from nas.device import DTYPES, arithmetic, resolve_device
 from nas.interrupt import StopRequest
 from nas.loop import Epochs, RunState, apply_gradients, batch_sums, has_fused_optimizers, run_epochs, sgd
 from nas.run_dir import RunDir
@@ -95,7 +103,6 @@ class Search(Epochs):
         self.steps = self.weight_batches.steps
         self.state = SearchState(config, space, len(data.classes), device)
         self.whole_step = as_graph(self._tensor_step, config, device)
-        self.hessian = AlphaHessian(self.state.supernet, config.channels, config.layers, len(data.classes))
         self.rows: list[dict[str, Any]] = []  # of metrics.jsonl
         self.alphas: list[dict[str, Any]] = []  # of alphas.jsonl
 
@@ -114,7 +121,7 @@ class Search(Epochs):
 
     def train_step(self, epoch: int, step: int) -> torch.Tensor:
         train, validation = self._batches(epoch, step)
-        return self.whole_step(*train, *validation, scalar(self.learning_rate(epoch), self.device))
+        return self.whole_step(*train, *validation, self.learning_rate(epoch))
 
     def find_trouble(self, epoch: int, step: int) -> str:
         return find_trouble(self.state.supernet, self._batches(epoch, step))
@@ -138,10 +145,11 @@ class Search(Epochs):
             "reduce_entropy": entropies[1],
         }
         said = f", skips {skips[0]} + {skips[1]}, entropy {entropies[0]:.3f} + {entropies[1]:.3f}"
-        every = self.config.hessian_every or int(self.config.early_stop)
+        every = epochs_between_eigenvalues(self.config)
         if every and (epoch + 1) % every == 0:
-            batch = self.alpha_batches.drawn(epoch, self.steps)  # no step draws this one
-            row["dominant_eigenvalue"] = self.hessian.dominant_eigenvalue(batch)
+            start = time.perf_counter()
+            row["dominant_eigenvalue"] = self._dominant_eigenvalue(epoch)
+            seconds += time.perf_counter() - start
             said += f", eigenvalue {row['dominant_eigenvalue']:.4g}"
         row["seconds"] = round(seconds, 3)
         self.alphas.append({"epoch": epoch, "normal": normal, "reduce": reduce})
@@ -151,7 +159,12 @@ class Search(Epochs):
             self.run.append("metrics", row)
             self.run.write_genotype(genotype)
             draw_genotype(genotype, self.run.diagrams)
-        return said
+        before = self.epoch_before_collapse()
+        return said if before is None else f"{said}, which rises: stopping, with the cell of epoch {before + 1}"
+
+    def _dominant_eigenvalue(self, epoch: int) -> float:
+        hessian = AlphaHessian(self.state.supernet, self.config.channels, self.config.layers, len(self.data.classes))
+        return hessian.dominant_eigenvalue(self.alpha_batches.drawn(epoch, self.steps))  # no step draws this batch
 
     def epoch_before_collapse(self) -> int | None:
         """The epoch whose alphas are taken instead of the last ones, if the settings ask for RobustDARTS' rule."""
@@ -202,6 +215,7 @@ def run_search(
     With a run folder (created before), each epoch writes its metrics, alphas, genotype, pictures and a checkpoint
     there, and the end writes result.json. `resume` goes on from the folder's checkpoint if there is one.
     """
+    check_early_stop(config)
     search = Search(config, space, data, run)
     if run is not None and resume:
         search.resume()

@@ -4,6 +4,7 @@ An error of a network is a draw: another seed gives another. All intervals are o
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,7 +60,9 @@ def compare_unpaired(a: Sequence[float], b: Sequence[float]) -> dict[str, Any]:
     difference = float(right.mean() - left.mean())
     interval = None
     if left.std() or right.std():
-        found = stats.ttest_ind(right, left, equal_var=False).confidence_interval(LEVEL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # scipy's, where all values of one sample are equal
+            found = stats.ttest_ind(right, left, equal_var=False).confidence_interval(LEVEL)
         interval = [float(found.low), float(found.high)]
     test = stats.permutation_test(
         (left, right), lambda x, y, axis: y.mean(axis) - x.mean(axis), vectorized=True, rng=np.random.default_rng(0)

@@ -12,7 +12,7 @@ from nas.batches import Batch, Batches
 from nas.captured import as_graph
 from nas.config import TrainConfig
 from nas.data import ImageData
-from nas.device import DTYPES, arithmetic, resolve_device, scalar
+from nas.device import DTYPES, arithmetic, resolve_device
 from nas.interrupt import StopRequest
 from nas.loop import Epochs, RunState, apply_gradients, batch_sums, run_epochs, sgd
 from nas.run_dir import RunDir
@@ -90,8 +90,7 @@ class Training(Epochs):
 
     def train_step(self, epoch: int, step: int) -> torch.Tensor:
         drop_path_probability = self.config.drop_path * epoch / self.config.epochs
-        numbers = (scalar(number, self.device) for number in (self.learning_rate(epoch), drop_path_probability))
-        return self.whole_step(*self.batches.shuffled(epoch, step), *numbers)
+        return self.whole_step(*self.batches.shuffled(epoch, step), self.learning_rate(epoch), drop_path_probability)
 
     def find_trouble(self, epoch: int, step: int) -> str:
         return find_trouble(self.state.network, [self.batches.shuffled(epoch, step)])

@@ -13,7 +13,8 @@ from nas.batches import Batch
 def find_trouble(network: nn.Module, batches: Sequence[Batch]) -> str:
     """Words for the first output, in the order of computation, that is not finite, or else for the first gradient.
 
-    `network` is a Supernet or a Network, with the weights that met these batches; it is left as it was.
+    `network` is a Supernet or a Network, with the weights as they are now; it is left as it was. What depended on other
+    weights (of a second-order step's passes, or of steps before a GPU was looked at) may not come back.
     """
     for batch in batches:
         with frozen_statistics(network):
@@ -37,8 +38,9 @@ def _not_finite(network: nn.Module, batch: Batch) -> tuple[list[str], list[str]]
         hooks.append(module.register_forward_hook(note))
     try:
         images, labels = batch
-        logits = network(images)
-        loss = F.cross_entropy(logits[0] if isinstance(logits, tuple) else logits, labels)
+        outputs_of_network = network(images)  # of a Network, with auxiliary logits or None
+        logits = outputs_of_network if isinstance(outputs_of_network, tuple) else (outputs_of_network,)
+        loss = sum(F.cross_entropy(part, labels) for part in logits if part is not None)
         names, parameters = zip(*network.named_parameters(), strict=True)
         found = torch.autograd.grad(loss, parameters, allow_unused=True)
     finally:

@@ -30,7 +30,7 @@ from nas.architect import Unrolling, first_order_gradients, second_order_gradien
 from nas.captured import WARM_UP, as_graph
 from nas.config import SearchConfig, TrainConfig
 from nas.data import DataSummary
-from nas.device import DTYPES, arithmetic, check_precision, resolve_device, scalar
+from nas.device import DTYPES, arithmetic, check_precision, resolve_device
 from nas.estimate import estimate_search
 from nas.search import SearchState, bilevel_step
 from nas.train import TrainState, training_step
@@ -146,7 +146,7 @@ def make_stepper(name: str, arguments, order: int):
         return bilevel_step(state, (images, labels), (validation_images, validation_labels), config, learning_rate)
 
     whole_step = as_graph(step, config, device)
-    return lambda: whole_step(*batches[0], *batches[1], scalar(config.learning_rate, device))
+    return lambda: whole_step(*batches[0], *batches[1], config.learning_rate)
 
 
 def make_retrainer(name: str, arguments):
@@ -166,7 +166,7 @@ def make_retrainer(name: str, arguments):
         return training_step(state, (images, labels), config, learning_rate, drop_path_probability)
 
     whole_step = as_graph(step, config, device)
-    return lambda: whole_step(images, labels, scalar(config.learning_rate, device), scalar(0.1, device))
+    return lambda: whole_step(images, labels, config.learning_rate, 0.1)
 
 
 def steps_before(device) -> int:
@@ -215,7 +215,7 @@ def estimated_peaks(arguments) -> dict[str, float]:
 def peak_bytes(device) -> int:
     """The most memory that this process, or its GPU, has held."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated()
+        return torch.cuda.max_memory_reserved()  # with a graph's own memory
     status = Path("/proc/self/status")
     if status.exists():  # of this program alone; ru_maxrss begins at what the process that started it held
         return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1])

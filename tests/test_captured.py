@@ -8,7 +8,7 @@ import nas.captured
 from cells.genotype import load_genotype
 from nas.batches import Batches
 from nas.captured import WARM_UP, CapturedStep, as_graph
-from nas.device import arithmetic, check_precision, scalar
+from nas.device import arithmetic, check_precision
 from nas.loop import apply_gradients, sgd
 from nas.search import SearchState, bilevel_step, run_search
 from nas.train import TrainState, run_training, training_step
@@ -21,20 +21,22 @@ GENOTYPE = load_genotype("darts_v2")
 
 @pytest.fixture
 def captures(monkeypatch):
-    """In the place of CUDA's capture: what was captured, replayed on the same tensors."""
+    """In the place of CUDA's graphs: what was captured, replayed on the same tensors."""
     captured = []
 
-    def capture(step, inputs):
-        captured.append(inputs)
-        output = torch.empty(0)
+    class Replayed:
+        def __init__(self, step, inputs, other=None):
+            captured.append(self)
+            self.step, self.inputs, self.other = step, [tensor.clone() for tensor in inputs], other
+            self.output = torch.empty(0)
 
-        def replay():
-            result = step(*inputs)
-            return output.resize_(result.shape).copy_(result)
+        def replay(self, inputs):
+            for own, tensor in zip(self.inputs, inputs, strict=True):
+                own.copy_(tensor)
+            result = self.step(*self.inputs)
+            return self.output.resize_(result.shape).copy_(result)
 
-        return replay
-
-    monkeypatch.setattr(nas.captured, "capture", capture)
+    monkeypatch.setattr(nas.captured, "Graph", Replayed)
     return captured
 
 
@@ -45,28 +47,31 @@ def test_the_first_steps_warm_up_and_the_others_are_replayed_on_the_graphs_own_t
         given.append(x)
         return x.sum() * rate
 
-    whole_step = CapturedStep(step)
+    whole_step = CapturedStep(step, CPU)
     for count in range(WARM_UP + 3):
         x = torch.full((4,), float(count))
-        assert whole_step(x, scalar(0.5, CPU)) == 2 * count
+        assert whole_step(x, 0.5 * count) == 2 * count**2
         assert (given[-1] is x) == (count < WARM_UP)
-    assert len(captures) == 1
+    assert len(captures) == 1 and captures[0].inputs[1].shape == ()
 
 
-def test_a_batch_of_another_shape_is_not_replayed(captures):
-    whole_step = CapturedStep(lambda x: x.sum())
-    for _ in range(WARM_UP + 1):
-        whole_step(torch.ones(4))
-    assert whole_step(torch.ones(3)) == 3 and whole_step(torch.ones(4)) == 4 and len(captures) == 1
+@pytest.mark.parametrize("first", [4, 3])
+def test_each_shape_of_batch_has_its_graph_and_they_share_their_memory(first, captures):
+    """Whichever comes first: a run may be resumed at the last, smaller batch of an epoch."""
+    whole_step = CapturedStep(lambda x: x.sum(), CPU)
+    for size in [first, *[4, 4, 4, 4, 3] * 3]:
+        assert whole_step(torch.ones(size)) == size
+    assert [graph.inputs[0].numel() for graph in captures] == [4, 3]
+    assert captures[0].other is None and captures[1].other is captures[0]
 
 
 def test_a_step_that_cannot_be_captured_runs_as_it_is_and_one_line_says_why(monkeypatch):
-    def capture(step, inputs):
+    def fails(step, inputs, other):
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
-    monkeypatch.setattr(nas.captured, "capture", capture)
+    monkeypatch.setattr(nas.captured, "Graph", fails)
     said = []
-    whole_step = CapturedStep(lambda x: x.sum(), said.append)
+    whole_step = CapturedStep(lambda x: x.sum(), CPU, said.append)
     assert [whole_step(torch.ones(4)).item() for _ in range(WARM_UP + 3)] == [4.0] * (WARM_UP + 3)
     assert len(said) == 1 and "operation not permitted when stream is capturing)" in said[0]
 
@@ -89,7 +94,7 @@ def test_a_graph_is_made_on_a_cuda_device_unless_the_settings_say_otherwise():
 
 
 def as_on_a_gpu(step, config, device):
-    return CapturedStep(step)
+    return CapturedStep(step, device)
 
 
 def test_a_replayed_search_and_training_are_those_without_a_graph(captures, monkeypatch):
@@ -107,7 +112,7 @@ def test_a_replayed_search_and_training_are_those_without_a_graph(captures, monk
     plain = results()
     monkeypatch.setattr("nas.search.as_graph", as_on_a_gpu)
     monkeypatch.setattr("nas.train.as_graph", as_on_a_gpu)
-    assert results() == plain and len(captures) == 3
+    assert results() == plain and len(captures) == 6  # of two shapes each
 
 
 class Waits(TorchDispatchMode):
@@ -145,7 +150,7 @@ def test_a_search_step_waits_for_no_value(order, precision, space):
     for step in range(2):  # the first makes the optimizers' state
         with Waits() as waits:
             train, validation = batches.shuffled(0, step), batches.drawn(0, step)
-            state.sums += bilevel_step(state, train, validation, config, scalar(0.1, CPU))
+            state.sums += bilevel_step(state, train, validation, config, torch.tensor(0.1))
     assert waits.seen == []
 
 
@@ -158,7 +163,7 @@ def test_a_training_step_waits_for_no_value(precision):
     for step in range(2):
         with Waits() as waits:
             batch = batches.shuffled(0, step)
-            state.sums += training_step(state, batch, config, scalar(0.1, CPU), scalar(0.2, CPU))
+            state.sums += training_step(state, batch, config, torch.tensor(0.1), torch.tensor(0.2))
     assert waits.seen == []
 
 

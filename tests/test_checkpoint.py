@@ -112,6 +112,15 @@ def test_at_any_instant_one_of_two_checkpoints_is_whole(crash, tmp_path, monkeyp
     assert steps == {"write": [2, 1], "first rename": [2, 1], "second rename": [2], None: [3, 2]}[crash]
 
 
+def test_a_damaged_checkpoint_does_not_take_the_place_of_the_one_before(tmp_path):
+    path, kept = tmp_path / "checkpoint.pt", tmp_path / "previous.pt"
+    for step in (1, 2):
+        save_checkpoint(path, {"step": step}, keep=kept)
+    path.write_bytes(path.read_bytes()[:-9])
+    save_checkpoint(path, {"step": 2}, keep=kept)
+    assert [load_checkpoint(file)["step"] for file in (path, kept)] == [2, 1]
+
+
 class Bomb:
     def __reduce__(self):
         return os.system, ("touch exploded",)

@@ -333,21 +333,28 @@ def test_a_run_of_hours_is_announced_with_the_preset_that_takes_minutes(command,
 
 
 @both
-def test_where_operators_cannot_be_compiled_one_line_says_so_and_the_run_keeps_it(command, succeeds, monkeypatch):
+def test_where_operators_cannot_be_compiled_one_line_says_so(command, succeeds, monkeypatch):
     run, arguments, folder = COMMANDS[command]
     monkeypatch.setattr("cells.fast.kernels", None)
     monkeypatch.setattr("cells.fast.WHY_NOT_COMPILED", "No module named 'numba'")
-    first = succeeds(run, *arguments, "--compile").splitlines()[0]
-    assert first.startswith("operators are not compiled (No module named 'numba'); PyTorch's own layers run")
-    assert yaml.safe_load((folder.path / "config.yaml").read_text())["compile"] is False
+    for flags, kept in (((), None), (("--compile", "--force"), True)):
+        first = succeeds(run, *arguments, *flags).splitlines()[0]
+        assert first.startswith("operators are not compiled (No module named 'numba'); PyTorch's own layers run")
+        assert yaml.safe_load((folder.path / "config.yaml").read_text())["compile"] is kept  # another machine may
+
+
+@both
+def test_what_is_not_float32_is_not_compiled_on_a_cpu(command, succeeds):
+    run, arguments, _ = COMMANDS[command]
+    assert "the loops compute in float32" in succeeds(run, *arguments, "--precision", "bfloat16").splitlines()[0]
 
 
 @both
 def test_operators_are_compiled_unless_asked_not_to(command, succeeds):
     run, arguments, folder = COMMANDS[command]
-    for flags, compiled in (((), True), (("--no-compile", "--force"), False)):
+    for flags, kept in (((), None), (("--no-compile", "--force"), False)):
         assert "compiled" not in succeeds(run, *arguments, *flags)
-        assert yaml.safe_load((folder.path / "config.yaml").read_text())["compile"] is compiled
+        assert yaml.safe_load((folder.path / "config.yaml").read_text())["compile"] is kept
 
 
 def refuse(*_, **__):
@@ -524,6 +531,23 @@ def test_a_second_process_on_a_folder_is_refused(command, succeeds, fails):
         for flag in ("--resume", "--force"):
             fails(run, *arguments, flag, words=(f"{folder.path} is in use by process {os.getpid()} on",))
     assert "is finished" in succeeds(run, *arguments, "--resume")
+
+
+@both
+@pytest.mark.parametrize(("flags", "words"), [((), "holds an unfinished run"), (("--resume",), "another process has")])
+def test_a_run_that_another_process_began_meanwhile_is_not_overwritten(flags, words, command, call, monkeypatch):
+    """Both plan a run in one new folder; the other one begins, saves itself and ends before this one begins."""
+    run, arguments, folder = COMMANDS[command]
+    locked = RunDir.locked
+
+    def after_another(self, say):
+        folder.create("epochs: 7", "fingerprint")
+        return locked(self, say)
+
+    monkeypatch.setattr(RunDir, "locked", after_another)
+    said = call(run, *arguments, *flags)
+    assert said.status == 2 and words in said.err and said.err.count("\n") == 1
+    assert folder.config.read_text() == "epochs: 7"
 
 
 @both
@@ -772,7 +796,7 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_saved(command, call, succee
         fill_disk(patch, lambda path: "checkpoint" in str(path) and (saved.append(path) or len(saved) > 1))
         said = call(run, *arguments, "--epochs", "2")
     assert said.status == 2 and said.err.count("\n") == 1 and "checkpoint.pt: No space left on device" in said.err
-    assert folder.load_checkpoint("cpu")["epoch"] == 1
+    assert folder.load_checkpoint()["epoch"] == 1
     succeeds(run, "--run-dir", folder.path, "--resume")
     interrupted = learned_rows(folder)
     succeeds(run, *arguments, "--epochs", "2", "--force")

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from cells.genotype import load_genotype
 from cells.supernet import Supernet
-from nas.collapse import AlphaHessian, epoch_before_collapse, mean_entropy, skip_connections
+from nas.collapse import AlphaHessian, check_early_stop, epoch_before_collapse, mean_entropy, skip_connections
 from nas.search import run_search
 from search_spaces.space import SearchSpace
 from tiny_runs import SEARCH, SPACE, begin, image_data
@@ -61,9 +61,11 @@ def test_the_rule_of_robust_darts():
     steep = flat[:10] + [(epoch, 0.4) for epoch in range(10, 14)]
     # smoothed over five: 0.1 up to epoch 9, 0.16 at epoch 10: 0.1 / 0.16 < 0.75, so back to epoch 5
     assert epoch_before_collapse(steep) == 5
+    rising = [(epoch, 0.01 * epoch) for epoch in range(9)]
+    assert epoch_before_collapse(rising) is None  # it rises from the first alphas; two whole windows are needed
     assert epoch_before_collapse([*flat[:10], (10, 0.2)]) is None  # 0.1 / 0.12 > 0.75
     assert epoch_before_collapse([(2 * epoch, value) for epoch, value in steep]) == 10  # every other epoch
-    assert epoch_before_collapse(steep[9:]) is None  # too few to look back
+    assert epoch_before_collapse(steep[5:]) is None  # too few to look back
 
 
 def test_every_epoch_says_what_is_watched(tmp_path, capsys):
@@ -90,7 +92,7 @@ def test_looking_at_the_eigenvalue_changes_nothing(tmp_path):
 
 @pytest.mark.parametrize("is_killed_before_its_result", [False, True])
 def test_a_search_that_collapses_stops_and_takes_the_cell_of_before(is_killed_before_its_result, tmp_path, monkeypatch):
-    values = iter([0.1] * 6 + [0.9] * 20)
+    values = iter([0.1] * 10 + [0.9] * 20)
     monkeypatch.setattr(AlphaHessian, "dominant_eigenvalue", lambda *_: next(values))
     run = begin(tmp_path / "run", SEARCH, space=SPACE)
     config = SEARCH.model_copy(update={"order": 1, "epochs": 20, "early_stop": True, "alpha_learning_rate": 0.3})
@@ -98,6 +100,15 @@ def test_a_search_that_collapses_stops_and_takes_the_cell_of_before(is_killed_be
     if is_killed_before_its_result:
         (run.path / "result.json").unlink()
         genotype = run_search(config, SPACE, image_data(), run, resume=True, progress=False)
-    assert [row["epoch"] for row in run.rows("metrics")] == list(range(7))
-    assert run.result()["epochs_run"] == 7 and run.result()["genotype_after_epochs"] == 2  # of epoch 1, counted from 0
-    assert load_genotype(run.path) == genotype and genotype.found_by["epochs"] == 2
+    assert [row["epoch"] for row in run.rows("metrics")] == list(range(11))
+    assert run.result()["epochs_run"] == 11 and run.result()["genotype_after_epochs"] == 6  # epoch 5, counted from 0
+    assert load_genotype(run.path) == genotype and genotype.found_by["epochs"] == 6
+    assert "stopping, with the cell of epoch 6" in (run.path / "log.txt").read_text()
+
+
+def test_early_stopping_that_could_never_act_is_refused(refused):
+    for changes in ({"epochs": 9}, {"epochs": 50, "hessian_every": 6}):
+        config = SEARCH.model_copy(update={"early_stop": True, **changes})
+        with refused("early_stop needs 10 looks at the eigenvalue"):
+            run_search(config, SPACE, image_data(), progress=False)
+    check_early_stop(SEARCH.model_copy(update={"early_stop": True, "epochs": 50, "hessian_every": 5}))

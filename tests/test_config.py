@@ -200,7 +200,7 @@ def test_a_file_that_cannot_be_read_is_named_in_one_line(tmp_path, refused):
 
 
 def test_an_unknown_preset_is_answered_with_the_known_ones(refused):
-    with refused('unknown preset "quik"; did you mean "quick"? known: paper, cpu, quick'):
+    with refused('unknown preset "quik"; did you mean "quick"? known: paper, cpu, table9-cpu, quick'):
         read_preset("quik", "search")
 
 

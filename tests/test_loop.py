@@ -151,7 +151,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_it_is_recorded(step, valu
     recorder.train_step = lambda *at: torch.tensor([value if at == bad else 1.0, 1.0, 2.0])
     with refused(f"epoch 2, step {step + 1} of 3, learning rate 0.0125; it is the weather", "--learning-rate"):
         recorder.go(progress=False)
-    assert recorder.run.load_checkpoint("cpu")["epoch"] == 1
+    assert recorder.run.load_checkpoint()["epoch"] == 1
     assert [call[0] for call in recorder.calls] == [0, "trouble"] and recorder.calls[-1] == ("trouble", *bad)
 
 

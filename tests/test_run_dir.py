@@ -34,19 +34,19 @@ def test_a_run_exists_once_its_settings_are_written_and_is_finished_with_its_res
 
 def test_of_two_checkpoints_the_last_that_is_whole_is_taken(tmp_path, refused):
     run, said = begin(tmp_path / "run", TRAIN), []
-    assert run.load_checkpoint("cpu", said.append) is None
+    assert run.load_checkpoint(said.append) is None
     for step in (1, 2):
         run.save_checkpoint({"step": step})
-    assert run.load_checkpoint("cpu", said.append)["step"] == 2 and said == []
+    assert run.load_checkpoint(said.append)["step"] == 2 and said == []
     run.checkpoint.write_bytes(run.checkpoint.read_bytes()[:-9])
-    assert run.load_checkpoint("cpu", said.append)["step"] == 1
+    assert run.load_checkpoint(said.append)["step"] == 1
     assert len(said) == 1 and "checkpoint.pt is damaged" in said[0] and "checkpoint.previous.pt" in said[0]
     run.checkpoint.unlink()  # a crash between the two renames
-    assert run.load_checkpoint("cpu", said.append)["step"] == 1 and len(said) == 1
+    assert run.load_checkpoint(said.append)["step"] == 1 and len(said) == 1
     run.checkpoint.write_bytes(b"")
     run.previous_checkpoint.write_bytes(b"")
     with refused("checkpoint.pt is damaged", "--force"):
-        run.load_checkpoint("cpu", said.append)
+        run.load_checkpoint(said.append)
 
 
 HOLDS = """

@@ -92,7 +92,7 @@ def test_a_crash_between_an_epochs_rows_and_its_checkpoint_repeats_no_line(unint
     with monkeypatch.context() as patch, pytest.raises(OSError):
         patch.setattr(RunDir, "save_checkpoint", full_disk_in_epoch_2)
         run_search(settings(), SPACE, image_data(), run, progress=False)
-    assert len(run.rows("alphas")) == 2 and run.load_checkpoint("cpu")["epoch"] == 1
+    assert len(run.rows("alphas")) == 2 and run.load_checkpoint()["epoch"] == 1
     run_search(settings(), SPACE, image_data(), RunDir(run.path), resume=True, progress=False)
     assert_same(run, uninterrupted[1])
 
@@ -160,7 +160,7 @@ def test_the_result_says_what_was_run(uninterrupted):
 def test_the_learning_rate_of_the_weights_falls_and_that_of_the_alphas_stays(uninterrupted):
     rates = [row["learning_rate"] for row in uninterrupted[1].rows("metrics")]
     assert rates == pytest.approx([0.025, 0.013])  # half way from 0.025 to 0.001
-    saved = uninterrupted[1].load_checkpoint("cpu")
+    saved = uninterrupted[1].load_checkpoint()
     assert saved["weight_optimizer"]["param_groups"][0]["lr"] == rates[-1]
     assert saved["alpha_optimizer"]["param_groups"][0]["lr"] == SEARCH.alpha_learning_rate
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from nas.statistics import compare_paired, runs_needed, summarize
+from nas.statistics import compare_paired, compare_unpaired, runs_needed, summarize
 
 
 def test_mean_spread_and_students_interval():
@@ -43,6 +43,23 @@ def test_the_permutation_test_is_exact(n):
 
 def test_three_pairs_cannot_show_anything_at_five_percent():
     assert compare_paired([1.0, 1.1, 0.9], [2.0, 2.3, 2.2])["p"] == compare_paired([0.0] * 3, [1.0] * 3)["p"] == 0.25
+
+
+def test_two_independent_samples_are_compared_by_welch_and_by_permutation():
+    a, b = [1.0, 2.0, 3.0], [2.5, 3.5, 6.0, 4.0]
+    found = compare_unpaired(a, b)
+    assert found["difference"] == pytest.approx(2.0)
+    low, high = found["t_interval"]
+    assert (low + high) / 2 == pytest.approx(2.0) and low < 0 < high
+    values = a + b
+    means = [
+        np.mean([values[i] for i in range(7) if i not in left]) - np.mean([values[i] for i in left])
+        for left in itertools.combinations(range(7), 3)
+    ]
+    upper, lower = np.mean([m >= 2.0 - 1e-9 for m in means]), np.mean([m <= 2.0 + 1e-9 for m in means])
+    assert found["p"] == pytest.approx(min(1, 2 * min(upper, lower)))
+    assert compare_unpaired([1.0], b) == {"difference": None, "t_interval": None, "p": None}
+    assert compare_unpaired([1.0, 1.0], [2.0, 2.0])["t_interval"] is None
 
 
 def test_the_runs_that_a_difference_needs():

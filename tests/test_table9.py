@@ -285,10 +285,12 @@ def test_an_interrupted_job_ends_the_command_and_is_resumed(here, monkeypatch, c
 
 def test_each_job_is_announced_with_the_time_that_is_left(finished, capsys):
     shutil.rmtree(folder_of(finished, "larger", "random", 1).path)
+    done = folder_of(finished, "larger", "random", 0)
+    done.finish(done.result() | {"seconds": 90})
     assert reproduce_table9(CALL) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[")]
     assert len(lines) == 1 and lines[0].startswith("[16/16] larger, random cell, seed 1: to do, runs/table9/larger")
-    assert lines[0].endswith("s left")
+    assert lines[0].endswith("; 30 s left")  # the mean of 90 and two times 0
 
 
 def test_the_settings_of_a_job_reach_its_command_as_flags():

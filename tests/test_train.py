@@ -95,7 +95,7 @@ def test_drop_path_rises_with_the_epoch_and_the_learning_rate_falls_to_zero(monk
     seen, step = set(), nas.train.training_step
 
     def record(state, batch, config, learning_rate, drop_path_probability):
-        seen.add((learning_rate.item(), drop_path_probability.item()))
+        seen.add((learning_rate, drop_path_probability))
         return step(state, batch, config, learning_rate, drop_path_probability)
 
     monkeypatch.setattr(nas.train, "training_step", record)

@@ -89,6 +89,6 @@ def test_a_search_stops_at_the_step_and_its_checkpoint_is_good(
     words = ("not a finite number in epoch", "step", "learning rate 0.0", "operator overflowing on edge", "--force")
     with refused(*words):
         run_search(config, space, image_data(32), run, progress=False)
-    saved = run.load_checkpoint("cpu")
+    saved = run.load_checkpoint()
     assert all(value.isfinite().all() for value in saved["supernet"].values())
     assert saved["sums"].isfinite().all()

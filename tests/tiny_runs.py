@@ -58,7 +58,7 @@ def learned(run: RunDir) -> dict[str, torch.Tensor]:
             for key, part in value.items():
                 collect(part, f"{path}/{key}")
 
-    collect(run.load_checkpoint("cpu"), "")
+    collect(run.load_checkpoint(), "")
     return found
 
 
