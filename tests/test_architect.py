@@ -55,6 +55,8 @@ def relative_error(gradients, exact):
 class Smooth(nn.Module):
     """A supernet without the kinks of ReLU: two layers that mix tanh, sin and the identity by softmax weights."""
 
+    precision = torch.float32
+
     def __init__(self):
         super().__init__()
         generator = torch.Generator().manual_seed(5)
@@ -136,6 +138,8 @@ class Figure2(nn.Module):
 
     The "images" say which loss is wanted. Logits (-L, 0) with the "labels" (1, -1) have the cross entropy L.
     """
+
+    precision = torch.float32
 
     TRAIN = (torch.tensor(0), torch.tensor([[1.0, -1.0]]).double())
     VALIDATION = (torch.tensor(1), torch.tensor([[1.0, -1.0]]).double())
