@@ -33,6 +33,7 @@ _FILES = (
     "checkpoint.previous.pt",
     "genotype.json",
     "weights.pt",
+    "removal.json",
     "result.json",
 )
 _FOLDERS = ("plugins", "diagrams")
@@ -262,6 +263,15 @@ class RunDir:
     def finish(self, result: dict[str, Any]):
         """Writes result.json: the run is finished."""
         write_atomically(self.path / "result.json", _json(result))
+
+    def write_removal(self, found: dict[str, Any]):
+        """Keeps what the search's supernet loses without each operator."""
+        write_atomically(self.path / "removal.json", _json(found))
+
+    def removal(self) -> dict[str, Any] | None:
+        """What `write_removal` wrote, or None."""
+        path = self.path / "removal.json"
+        return _read_json(path) if path.is_file() else None
 
     def result(self) -> dict[str, Any]:
         """The content of result.json. Raises InputError if the run is not finished."""

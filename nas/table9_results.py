@@ -91,6 +91,7 @@ def _space_content(name: str, plan: Plan) -> dict[str, Any]:
     space = plan.of(name, "search")[0].space
     summary["operators"] = operator_usage([job.genotype() for job in finished["search"]], space)
     summary["mean_operator_weights"] = mean_operator_weights(finished["search"], space)
+    summary["error_points_without_operator"] = points_without_operators(finished["search"])
     summary["budget"] = {stage: _what_was_done(jobs) for stage, jobs in finished.items() if jobs}
     return {
         "searches": searches,
@@ -149,6 +150,15 @@ def mean_operator_weights(searches: Sequence[Job], space: SearchSpace) -> dict[s
         means = (weights / weights.sum(-1, keepdims=True)).mean((0, 2))
         found[kind] = {name: means[:, column].tolist() for column, name in enumerate(space.operators)}
     return found
+
+
+def points_without_operators(searches: Sequence[Job]) -> dict[str, dict[str, Any]]:
+    """For each operator: what the supernets' validation errors rise by, in points, when it is removed."""
+    from nas.removal import removal_errors
+
+    found = [removal_errors(job.run) for job in searches]
+    operators = found[0]["without"] if found else {}
+    return {name: summarize([one["without"][name] - one["error_percent"] for one in found]) for name in operators}
 
 
 def _comparison(a: str, b: str, spaces: dict[str, Any]) -> dict[str, Any]:
@@ -241,6 +251,8 @@ def to_markdown(content: dict[str, Any], plan: Plan) -> str:
         "\n".join(f"- {line}" for line in content["conclusions"]) or "Nothing yet: too few runs are finished.",
         "## Operators in the found cells, and by chance",
         _usage_table(content["spaces"]),
+        "## What a supernet loses without an operator, in points of validation error",
+        _removal_table(content["spaces"]),
         "## What was run",
         _budget_table(content["spaces"]),
         *(["## What differs from the paper's settings", "\n".join(differences)] if differences else []),
@@ -280,6 +292,15 @@ def _usage_table(spaces: dict[str, Any]) -> str:
             counts = sorted(usage["counts"].items(), key=lambda pair: -pair[1])
             said = ", ".join(f"{operator} {count}" for operator, count in counts if count)
             rows.append([name, kind, usage["edges"], f"{usage['by_chance']:.1f}", said or None])
+    return _markdown_table(rows)
+
+
+def _removal_table(spaces: dict[str, Any]) -> str:
+    rows = [["space", "points, mean over the searches"]]
+    for name, space in spaces.items():
+        found = space["summary"]["error_points_without_operator"]
+        ordered = sorted(found.items(), key=lambda pair: -pair[1]["mean"])
+        rows.append([name, ", ".join(f"{operator} {points['mean']:+.1f}" for operator, points in ordered) or None])
     return _markdown_table(rows)
 
 

@@ -12,9 +12,11 @@ import nas.data
 from cells.genotype import load_genotype
 from cells.random_cells import random_genotype
 from nas import cli, table9
+from nas.augment import normalize
 from nas.command_line import settings_parser
-from nas.config import TrainConfig, build_config
+from nas.config import SearchConfig, TrainConfig, build_config, read_settings
 from nas.run_dir import RunDir
+from nas.search import Search
 from nas.table9 import reproduce_table9
 from nas.table9_jobs import as_flags
 from nas.table9_results import data_title
@@ -180,6 +182,47 @@ def test_operators_are_counted_beside_chance_and_their_weights_averaged(finished
         tables = [folder_of(finished, name, "search", seed).rows("alphas")[-1]["normal"] for seed in range(2)]
         expected = torch.tensor(tables).softmax(-1).mean((0, 1))
         assert [values[-1] for values in weights["normal"].values()] == pytest.approx(expected.tolist())
+
+
+def test_each_operator_is_removed_from_the_finished_supernets(finished):
+    for name, space in table()["spaces"].items():
+        lost = space["summary"]["error_points_without_operator"]
+        assert list(lost) == [
+            operator for operator in load_space(finished / f"{name}.yaml").operators if operator != "none"
+        ]
+        kept = [folder_of(finished, name, "search", seed).removal() for seed in range(2)]
+        for operator, points in lost.items():
+            expected = [one["without"][operator] - one["error_percent"] for one in kept]
+            assert points["mean"] == pytest.approx(sum(expected) / 2) and points["n"] == 2
+
+
+def test_the_supernet_without_an_operator_is_the_one_of_the_space_without_it(finished):
+    """On the images that trained the alphas, in evaluation mode; the other operators share its weight."""
+    run = folder_of(finished, "larger", "search")
+    search = Search(
+        build_config(SearchConfig, [("", read_settings(run.config, "search"))]),
+        load_space(run.space),
+        nas.data.load_data("digits", None),
+        None,
+    )
+    supernet = search.state.supernet
+    supernet.load_state_dict(run.load_checkpoint()["supernet"])
+    supernet.eval()
+    images = normalize(search.alpha_batches.images, search.data.mean, search.data.std)
+
+    def error() -> float:
+        with torch.no_grad():
+            return 100 * (supernet(images).argmax(1) != search.alpha_batches.labels).float().mean().item()
+
+    found = run.removal()
+    assert found["error_percent"] == pytest.approx(error())
+    tables = [table.detach().softmax(-1) for table in supernet.alphas()]
+    column = search.space.operators.index("dil_conv_3x3")
+    for weights in tables:
+        weights[:, column] = 0
+        weights /= weights.sum(-1, keepdim=True)
+    supernet.operator_weights = lambda: tuple(tables)
+    assert found["without"]["dil_conv_3x3"] == pytest.approx(error())
 
 
 def test_the_tables_say_what_was_really_run_and_what_differs_from_the_paper(finished):
