@@ -167,7 +167,8 @@ class RunDir:
 
     def extend(self, config: str):
         """Makes the run go on with these settings; a finished one is unfinished again."""
-        (self.path / "result.json").unlink(missing_ok=True)
+        for name in ("result.json", "removal.json"):
+            (self.path / name).unlink(missing_ok=True)
         self._remove_partial_files()
         write_atomically(self.config, config)
 

@@ -103,6 +103,15 @@ def test_the_lock_of_a_process_that_was_killed_is_taken_over(tmp_path, other_pro
     assert said == [f"{run.path} was left by process {other_process.pid} on {host}, which is no more; taking over"]
 
 
+def test_a_run_that_is_extended_forgets_what_its_end_was(tmp_path):
+    run = begin(tmp_path / "run", SEARCH, space=SPACE)
+    run.finish({})
+    run.write_removal({"error_percent": 1.0})
+    assert run.removal() == {"error_percent": 1.0}
+    run.extend("epochs: 3")
+    assert not run.is_finished() and run.removal() is None
+
+
 def test_what_changed_on_the_machine_since_the_run_was_begun_is_named(tmp_path):
     run = begin(tmp_path / "run", TRAIN)
     assert run.changed_environment() == ""
