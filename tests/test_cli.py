@@ -559,10 +559,9 @@ def test_a_run_that_goes_on_elsewhere_says_what_is_not_as_it_was(command, call, 
     assert f"note: torch was 1.0, is {torch.__version__}, since" in succeeds(run, "--run-dir", folder.path, "--resume")
 
 
-@pytest.mark.parametrize("flags", [["--deterministic"], ["--deterministic", "--no-compile"]], ids=str)
-def test_deterministic_runs_in_two_processes_give_the_same_bits(flags):
+def test_deterministic_runs_in_two_processes_give_the_same_bits():
     """Two threads, from separate starts of the program."""
-    tiny = [*SEARCH, "--threads", "2", "--epochs", "2", *flags]
+    tiny = [*SEARCH, "--threads", "2", "--epochs", "2", "--deterministic"]
     for name in ("a", "b"):
         command = [sys.executable, ROOT / "search.py", *tiny, "--run-dir", name]
         subprocess.run(command, check=True, capture_output=True)
