@@ -6,6 +6,7 @@ What a step draws at random depends on (seed, epoch, step) alone, so a checkpoin
 import math
 import sys
 import time
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -77,7 +78,7 @@ class RunState:
         run.forget_rows_from(self.epoch)
 
 
-class Epochs:
+class Epochs(ABC):
     """What `run_epochs` runs: a search or a training, with its state, its settings and its steps in an epoch."""
 
     state: RunState
@@ -88,17 +89,17 @@ class Epochs:
         """Of the weights."""
         return cosine(self.config.learning_rate, self.config.learning_rate_min, epoch, self.config.epochs)
 
+    @abstractmethod
     def train_step(self, epoch: int, step: int) -> torch.Tensor:
         """Takes a step; returns what is added to `state.sums`, on the device, not finite if a gradient is not."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end_epoch(self, epoch: int, sums: list[float], seconds: float) -> str:
         """Records an epoch; returns what is said of it beside its losses."""
-        raise NotImplementedError
 
+    @abstractmethod
     def find_trouble(self, epoch: int, step: int) -> str:
         """Words for where a number that is not finite came from, in a step that was just taken."""
-        raise NotImplementedError
 
     def is_over(self) -> bool:
         """Whether to end before the last epoch, by what is recorded of the epochs so far."""
