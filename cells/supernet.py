@@ -127,7 +127,7 @@ class Supernet(nn.Module):
     order of `space.edges` and `space.operators`, and starts at 1e-3 times standard normal noise (reference code).
 
     With `recompute`, a backward pass computes each cell's tensors again instead of having stored them: the same bits
-    for a fraction of the memory, in about 1.2 times the time. Without `compiled`, PyTorch's own layers run on a CPU.
+    for a fraction of the memory, in about 1.6 times the time. Without `compiled`, PyTorch's own layers run on a CPU.
     With a `precision` of less than float32, products are made in it (autocast); logits and parameters are float32.
     """
 

@@ -19,10 +19,10 @@ from nas.train import TrainState, training_step
 from search_spaces.space import SearchSpace
 
 SMALL, LARGE = 2, 8  # images in the two batches: time and memory are taken as linear in the batch size
-# Measured by scripts/benchmark_search.py --rounds 1 on two CPU cores: a first-order step took 3.6 s, a second-order one
-# 10.6 s, and 12.7 s recomputing; the memory beyond what the process held at first was so many times what was saved.
-FIRST_TO_SECOND_ORDER = 2.9
-RECOMPUTING = 1.2
+# Measured by scripts/benchmark_search.py on two CPU cores: a first-order step took 4.3 s, a second-order one 11.6 s; at
+# another time 10.4 s, and 16.4 s recomputing. The memory beyond what the process held was so many times what was saved.
+FIRST_TO_SECOND_ORDER = 2.7
+RECOMPUTING = 1.6
 STORED_TO_PEAK, RECOMPUTED_TO_PEAK = 1.9, 2.4  # temporary tensors, and gaps between freed ones
 GRAPH_AND_STEP = 2  # a CUDA graph's own memory, and that of a step that runs outside of it; not measured
 MOST_OF_FREE = 0.8  # of the free memory, a search may fill this share before it recomputes
