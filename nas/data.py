@@ -75,15 +75,7 @@ class ImageData:
                 raise InputError(f"{asked} {kind} images were asked for; {self.name} has {len(images)}, give 1 to that")
         train = self.train_images[:train_images], self.train_labels[:train_images]
         test = self.test_images[:test_images], self.test_labels[:test_images]
-        fingerprint = _fingerprint(self.classes, *train, *test)
-        return replace(
-            self,
-            train_images=train[0],
-            train_labels=train[1],
-            test_images=test[0],
-            test_labels=test[1],
-            fingerprint=fingerprint,
-        )
+        return self._with(train, test)
 
     def hold_out(self, count: int) -> "ImageData":
         """The last `count` training images in the place of the test images, which are not there; none are trained on.
@@ -97,13 +89,17 @@ class ImageData:
             raise InputError(f"hold_out is {count}; {self.name} has {most + 1} training images, give 0 to {most}")
         train = self.train_images[:-count], self.train_labels[:-count]
         held = self.train_images[-count:], self.train_labels[-count:]
+        return self._with(train, held)
+
+    def _with(self, train: tuple[torch.Tensor, torch.Tensor], test: tuple[torch.Tensor, torch.Tensor]) -> "ImageData":
+        """These (images, labels) in the place of its own."""
         return replace(
             self,
             train_images=train[0],
             train_labels=train[1],
-            test_images=held[0],
-            test_labels=held[1],
-            fingerprint=_fingerprint(self.classes, *train, *held),
+            test_images=test[0],
+            test_labels=test[1],
+            fingerprint=_fingerprint(self.classes, *train, *test),
         )
 
     def search_halves(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -18,7 +18,7 @@ from nas.interrupt import StopRequest
 from nas.run_dir import RunDir
 from search_spaces.errors import InputError
 
-SHOWN_SECONDS = 1.0  # between two looks at the loss in the progress bar; each copies it to the host
+SHOWN_SECONDS = 1.0  # between two looks at the loss in the progress bar
 
 
 class RunState:
@@ -156,9 +156,9 @@ def run_epochs(
                 now = clock()
                 if state.sums.device.type == "cpu":  # elsewhere a look would wait for the device
                     check()
-                if not bar.disable and now - shown > SHOWN_SECONDS:
-                    bar.set_postfix_str(describe_sums(state.sums.tolist()))
-                    shown = now
+                    if not bar.disable and now - shown > SHOWN_SECONDS:
+                        bar.set_postfix_str(describe_sums(state.sums.tolist()))
+                        shown = now
                 if now - saved > 60 * config.save_every:
                     save()
                     saved = now

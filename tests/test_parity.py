@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from cells.supernet import Supernet
@@ -65,7 +66,7 @@ def test_the_alphas_of_every_operator_and_a_plug_in_are_the_textbook_s(order, pl
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-def test_in_single_precision_gradients_agree_to_a_thousandth(compiled):
+def test_in_single_precision_outputs_and_gradients_agree_to_thousandths(compiled):
     """Of one pass. Twenty steps would say nothing: Adam makes a step of every rounding error in a small gradient."""
     torch.manual_seed(0)
     space = SearchSpace("all", tuple(BUILT_IN), nodes=2)
@@ -79,3 +80,11 @@ def test_in_single_precision_gradients_agree_to_a_thousandth(compiled):
         strict=True,
     ):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-3 * theirs.abs().max().item())
+    logits, gradients = [], []
+    for model in (ours, textbook):
+        logits.append(model(batch[0]))
+        gradients.append(torch.autograd.grad(F.cross_entropy(logits[-1], batch[1]), model.weights()))
+    largest = max(gradient.abs().max().item() for gradient in gradients[1])
+    torch.testing.assert_close(*logits, rtol=0, atol=1e-4 * logits[1].abs().max().item())
+    for mine, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=5e-3 * largest)
