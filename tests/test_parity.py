@@ -36,7 +36,7 @@ def plugged():
 
 
 def after_twenty_steps(operators, order, dtype) -> dict[str, list[torch.Tensor]]:
-    """Alphas of the fast supernet and of its textbook twin, of normal and reduction cells, after the same batches."""
+    """Alphas of the fast supernet and of its textbook twin, after the same batches, and before."""
     config = SearchConfig(order=order, channels=4, layers=3, alpha_learning_rate=3e-3, device="cpu")
     space = SearchSpace("all", tuple(operators), nodes=2)
     state = SearchState(config, space, CLASSES, torch.device("cpu"))
@@ -49,25 +49,41 @@ def after_twenty_steps(operators, order, dtype) -> dict[str, list[torch.Tensor]]
     alphas = torch.optim.Adam(
         textbook.alphas(), config.alpha_learning_rate, (0.5, 0.999), weight_decay=config.alpha_weight_decay
     )
+    start = [table.detach().clone() for table in textbook.alphas()]
     torch.manual_seed(1)
     for _ in range(STEPS):
         batches = [(torch.randn(8, 3, 8, 8).to(dtype), torch.randint(CLASSES, (8,))) for _ in range(2)]
         bilevel_step(state, *batches, config, config.learning_rate)
         textbook_step(textbook, weights, alphas, *batches, order, config)
-    return {"ours": state.supernet.alphas(), "textbook": textbook.alphas()}
+    return {"ours": state.supernet.alphas(), "textbook": textbook.alphas(), "start": start}
 
 
 @pytest.mark.parametrize("order", [1, 2])
 def test_the_alphas_of_every_operator_and_a_plug_in_are_the_textbook_s(order, plugged):
     results = after_twenty_steps([*BUILT_IN, "plugged"], order, torch.float64)
-    for ours, textbook in zip(*results.values(), strict=True):
+    for ours, textbook in zip(results["ours"], results["textbook"], strict=True):
         assert ours.std() > 3e-3  # they have moved
         torch.testing.assert_close(ours, textbook, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize(("order", "cosine"), [(1, 0.9), (2, 0.5)])
+def test_in_single_precision_the_alphas_move_the_same_way(order, cosine):
+    """Not to the same place: Adam makes a step of every rounding error in a small gradient, and the second order's
+    finite difference rounds more. Seen: cosines of the two movements of 0.96 and 0.71, by chance 0 +- 0.08."""
+    torch.manual_seed(0)
+    results = after_twenty_steps(BUILT_IN, order, torch.float32)
+    moved = [
+        torch.cat(
+            [(alphas - start).detach().flatten() for alphas, start in zip(results[name], results["start"], strict=True)]
+        )
+        for name in ("ours", "textbook")
+    ]
+    assert nn.functional.cosine_similarity(*moved, dim=0) > cosine
+
+
 @pytest.mark.parametrize("compiled", [True, False])
 def test_in_single_precision_outputs_and_gradients_agree_to_thousandths(compiled):
-    """Of one pass. Twenty steps would say nothing: Adam makes a step of every rounding error in a small gradient."""
+    """Of one pass."""
     torch.manual_seed(0)
     space = SearchSpace("all", tuple(BUILT_IN), nodes=2)
     ours = Supernet(space, 8, 3, CLASSES, compiled=compiled)
