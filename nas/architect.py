@@ -27,6 +27,7 @@ from torch import nn
 
 from cells.supernet import Supernet, frozen_statistics
 from nas.batches import Batch
+from nas.parallel import gradients_of_mean
 
 
 class AlphaGradients(NamedTuple):
@@ -50,8 +51,8 @@ def first_order_gradients(supernet: Supernet, validation: Batch) -> AlphaGradien
     """dL_val(w, a) / da."""
     with frozen_statistics(supernet), held_fixed(supernet.weights()):
         loss, logits = _loss(supernet, validation)
-        gradients = torch.autograd.grad(loss, supernet.alphas())
-    return AlphaGradients(list(gradients), loss.detach(), logits.detach())
+        gradients = gradients_of_mean(loss, supernet.alphas(), validation)
+    return AlphaGradients(gradients, loss.detach(), logits.detach())
 
 
 def second_order_gradients(
@@ -65,10 +66,10 @@ def second_order_gradients(
     with frozen_statistics(supernet), _restored(weights) as saved:
         with held_fixed(alphas):
             train_loss, _ = _loss(supernet, train)
-            step = _descent(saved, torch.autograd.grad(train_loss, weights), unrolling)
+            step = _descent(saved, gradients_of_mean(train_loss, weights, train), unrolling)
         _move(weights, saved, step, -unrolling.learning_rate)
         loss, logits = _loss(supernet, validation)
-        gradients = torch.autograd.grad(loss, [*alphas, *weights])
+        gradients = gradients_of_mean(loss, [*alphas, *weights], validation)
         direct, direction = gradients[: len(alphas)], gradients[len(alphas) :]
 
         norm = torch.stack(torch._foreach_norm(direction)).norm()
@@ -77,7 +78,7 @@ def second_order_gradients(
         with held_fixed(weights), _in_float32(supernet):
             for signed in (r, -r):
                 _move(weights, saved, direction, signed)
-                sides.append(torch.autograd.grad(_loss(supernet, train)[0], alphas))
+                sides.append(gradients_of_mean(_loss(supernet, train)[0], alphas, train))
     scale = unrolling.learning_rate / (2 * r)
     total = [d - scale * (plus - minus) for d, plus, minus in zip(direct, *sides, strict=True)]
     return AlphaGradients(total, loss.detach(), logits.detach())
@@ -124,7 +125,7 @@ def _move(weights, origin, direction, distance):
 
 def _descent(weights, gradients, unrolling: Unrolling) -> list[torch.Tensor]:
     """momentum * buffer + gradient + weight_decay * weight."""
-    step = torch._foreach_add(list(gradients), weights, alpha=unrolling.weight_decay)
+    step = torch._foreach_add(gradients, weights, alpha=unrolling.weight_decay)
     if unrolling.buffers is not None:
         torch._foreach_add_(step, unrolling.buffers, alpha=unrolling.momentum)
     return list(step)

@@ -1,14 +1,16 @@
 """What a command line asks for: settings, a run folder, and whether a new run begins there or an old one goes on."""
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from cells.genotype import Genotype
+from nas import parallel
 from nas.config import RUN_CONTROL, Settings, build_config, config_to_yaml, read_preset, read_settings
 from nas.interrupt import Stopped, StopRequest
 from nas.run_dir import RunDir
@@ -33,6 +35,12 @@ class AskedRun:
         self.folder = RunDir(self.control["run_dir"] or default_folder(self.config))
         self.is_taken_up = bool(self.control["resume"]) and self.folder.exists()
         self.is_done = False
+        if parallel.is_first():
+            self._look_at_folder(kind)
+        self.config, self.is_taken_up, self.is_done = parallel.from_first((self.config, self.is_taken_up, self.is_done))
+
+    def _look_at_folder(self, kind: type[Settings]):
+        """Decides whether the run in the folder goes on. Raises InputError if it may not, or a new one not begin."""
         if not self.control["dry_run"]:
             self.folder.refuse_if_in_use()
         if self.is_taken_up:
@@ -121,20 +129,12 @@ class AskedRun:
             torch.set_num_threads(self.config.threads)
         self._decide_compile(device.type)
         source = self.config.data, self.config.image_size
-        summary = summarize_data(*source)
-        for name, least in (("train_images", least_images), ("test_images", 1)):
-            has, asked = getattr(summary, name), getattr(self.config, name, None)
-            if has < least:
-                raise InputError(f"{self.config.data} has {has} {name}; at least {least} are needed")
-            if asked is not None and not least <= asked <= has:
-                raise InputError(f"{name} is {asked}; {self.config.data} has {has}, give {least} to that")
-        hold_out = getattr(self.config, "hold_out", 0)
-        most = (self.config.train_images or summary.train_images) - least_images
-        if hold_out > most:
-            raise InputError(f"hold_out is {hold_out}; of {most + least_images} training images, give 0 to {most}")
-        data = None if self.control["dry_run"] else load_data(*source)
+        with parallel.one_at_first():
+            summary = summarize_data(*source)
+            self._check_sizes(summary, least_images)
+            data = None if self.control["dry_run"] else load_data(*source)
         with arithmetic(self.config.precision, self.config.deterministic, device):
-            expected = estimate(self.config, subject, summary)
+            expected = parallel.from_first(estimate(self.config, subject, summary))
         amount = f"{readable_time(expected.seconds)} and {expected.memory_bytes / 1e9:.1f} GB of memory"
         if expected.memory is not None:  # decided once, kept with the run
             self.config = self.config.model_copy(update={"memory": expected.memory})
@@ -150,6 +150,19 @@ class AskedRun:
             self.say(f"this run will take about {amount} here{hint}")
         return data
 
+    def _check_sizes(self, summary, least_images: int):
+        """Raises InputError if the data have fewer images than the settings ask for."""
+        for name, least in (("train_images", least_images), ("test_images", 1)):
+            has, asked = getattr(summary, name), getattr(self.config, name, None)
+            if has < least:
+                raise InputError(f"{self.config.data} has {has} {name}; at least {least} are needed")
+            if asked is not None and not least <= asked <= has:
+                raise InputError(f"{name} is {asked}; {self.config.data} has {has}, give {least} to that")
+        hold_out = getattr(self.config, "hold_out", 0)
+        most = (self.config.train_images or summary.train_images) - least_images
+        if hold_out > most:
+            raise InputError(f"hold_out is {hold_out}; of {most + least_images} training images, give 0 to {most}")
+
     def _decide_compile(self, device: str):
         """Whether operators run as compiled loops or the step as a graph on this machine; says if they do not."""
         from cells import fast
@@ -161,6 +174,8 @@ class AskedRun:
             "cpu": "the loops compute in float32" if self.config.precision != "float32" else fast.WHY_NOT_COMPILED,
             "cuda": "",
         }.get(device, f"{device} has neither compiled loops nor graphs" if asked else "")
+        if parallel.size() > 1 and (device == "cuda" or self.config.sync_batch_norm):
+            why_not = f"{parallel.size()} processes exchange numbers within a step"
         self.config = self.config.model_copy(update={"compile": device in ("cpu", "cuda") and not why_not})
         if why_not:
             self.say(f"operators are not compiled ({why_not}); PyTorch's own layers run, several times slower")
@@ -173,11 +188,20 @@ class AskedRun:
             self.folder.refuse_to_overwrite()
 
     def locked(self) -> AbstractContextManager:
-        """Inside, the folder is this process's alone. Raises InputError if another one writes there."""
-        return self.folder.locked(self.say)
+        """Inside, the folder is this run's alone. Raises InputError if another process writes there."""
+        return self.folder.locked(self.say) if parallel.is_first() else nullcontext()
+
+    @property
+    def written_folder(self) -> RunDir | None:
+        """The folder for the process that writes there, None for the others."""
+        return self.folder if parallel.is_first() else None
 
     def begin(self, data, operators: Sequence[str], space=None, genotype: Genotype | None = None) -> bool:
         """Makes the folder ready; returns whether there is a checkpoint to go on from."""
+        goes_on = self._begin(data, operators, space, genotype) if parallel.is_first() else False
+        return parallel.from_first(goes_on)
+
+    def _begin(self, data, operators: Sequence[str], space, genotype: Genotype | None) -> bool:
         from search_spaces.registry import load_plugin, plugins_of
 
         path = self.folder.path
@@ -207,7 +231,10 @@ class AskedRun:
                 return body(stop)
         except Stopped:
             start = program_name(self.command)
-            print(f"saved; go on with: {start} --run-dir {quoted(self.folder.path)} --resume", file=sys.stderr)
+            if parallel.size() > 1:
+                start = f"torchrun --nproc-per-node {os.environ['LOCAL_WORLD_SIZE']} {start.removeprefix('python ')}"
+            if parallel.is_first():
+                print(f"saved; go on with: {start} --run-dir {quoted(self.folder.path)} --resume", file=sys.stderr)
             raise
 
 

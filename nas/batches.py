@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
+from nas import parallel
 from nas.augment import augment, batches, epoch_order, random_batch_indices, scaled, step_generator
 from nas.config import Settings
 from nas.data import ImageData
+from search_spaces.errors import InputError
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # images float32 (N, 3, H, W), labels int64 (N,)
 
@@ -21,6 +23,16 @@ class Batches:
     config: Settings
     stream: str
     cutout: int = 0  # pixels of a 32x32 image
+
+    def __post_init__(self):
+        """Raises InputError if a batch has fewer images than there are processes."""
+        size, left_over = min(self.config.batch_size, len(self.images)), len(self.images) % self.config.batch_size
+        smallest = left_over if left_over > 1 else size
+        if smallest < parallel.size():
+            raise InputError(
+                f"a batch of an epoch has {smallest} images (batch_size {self.config.batch_size}, {len(self.images)}"
+                f" images), fewer than the {parallel.size()} processes; give another --batch-size or --train-images"
+            )
 
     @property
     def steps(self) -> int:

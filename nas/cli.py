@@ -49,7 +49,9 @@ def _search(argv: Sequence[str] | None) -> int:
     config = asked.config  # with the memory and what is compiled decided
     with asked.locked():
         resume = asked.begin(data, space.operators, space=space)
-        genotype = asked.carry_out(lambda stop: run_search(config, space, data, run, resume=resume, stop=stop))
+        genotype = asked.carry_out(
+            lambda stop: run_search(config, space, data, asked.written_folder, resume=resume, stop=stop)
+        )
 
     print(f"genotype  {run.genotype}")
     print(f"pictures  {run.diagrams / 'normal.svg'}, {run.diagrams / 'reduce.svg'} (and .png)")
@@ -128,7 +130,9 @@ def _train(argv: Sequence[str] | None) -> int:
     config = asked.config  # with what is compiled decided
     with asked.locked():
         resume = asked.begin(data, genotype.operators, genotype=genotype)
-        result = asked.carry_out(lambda stop: run_training(config, genotype, data, run, resume=resume, stop=stop))
+        result = asked.carry_out(
+            lambda stop: run_training(config, genotype, data, asked.written_folder, resume=resume, stop=stop)
+        )
 
     images = "training images held out" if result["hold_out"] else "images"
     print(f"test error {result['test_error_percent']:.2f} % on {result['test_images']} {images} of {result['data']}")

@@ -1,6 +1,7 @@
 """argv -> flags, and a user's mistake -> one line on standard error and exit status 2."""
 
 import argparse
+import contextlib
 import os
 import sys
 import traceback
@@ -8,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from nas import parallel
 from nas.config import PRESETS, Settings
 from nas.interrupt import Stopped
 from search_spaces.errors import InputError, suggest
@@ -16,6 +18,9 @@ from search_spaces.errors import InputError, suggest
 def run_command(command: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None) -> int:
     """Runs a command; a mistake in what was given, or a want of disk or memory, becomes one line and exit status 2."""
     try:
+        if not parallel.is_first():
+            with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+                return command(argv) or 0
         return command(argv) or 0
     except InputError as error:
         return _fail(str(error))

@@ -68,6 +68,9 @@ class Settings(BaseModel):
     deterministic: bool = Field(
         False, description="the same bits in every run on one machine, on a GPU too, where it is slower"
     )
+    sync_batch_norm: bool = Field(
+        True, description="of several processes (torchrun), BatchNorm sees the whole batch and not each its share"
+    )
     save_every: Positive = Field(10.0, description="minutes between two checkpoints within an epoch")
     stop_after: Positive | None = Field(None, description="minutes after which the run saves itself and stops")
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
+from nas import parallel
 from search_spaces.errors import InputError
 
 DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
@@ -15,9 +16,15 @@ DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfl
 def resolve_device(name: str) -> torch.device:
     """The device of `auto`, `cpu`, `cuda`, `cuda:N` or `mps`; auto takes CUDA, then MPS, then the CPU.
 
-    Raises InputError if this machine does not have it.
+    Each of several processes on a machine has a CUDA device of its own. Raises InputError if there is no such device.
     """
     has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if parallel.size() > 1 and (name == "cuda" or (name == "auto" and has_cuda)):
+        name = f"cuda:{parallel.local_rank()}"
+    elif parallel.size() > 1 and name != "cpu":
+        if name != "auto":
+            raise InputError(f'device "{name}" cannot be that of {parallel.size()} processes; give auto, cpu or cuda')
+        name = "cpu"
     if name == "auto":
         return torch.device("cuda" if has_cuda else "mps" if has_mps else "cpu")
     named = re.fullmatch(r"(cpu|cuda|mps)(?::([0-9]{1,3}))?", name)

@@ -8,6 +8,7 @@ import psutil
 import torch
 from torch import nn
 
+from nas import parallel
 from nas.batches import Batch
 from nas.captured import runs_as_graph
 from nas.config import SearchConfig, Settings, TrainConfig
@@ -114,8 +115,9 @@ def _estimate(
         seconds[size] = min(_seconds(step, batch) for _ in range(2))  # the least disturbed
     per_image = max(0.0, (seconds[LARGE] - seconds[SMALL]) / (LARGE - SMALL))
     batch_size = min(config.batch_size, images)
-    step_seconds = factor * (seconds[SMALL] + per_image * (batch_size - SMALL))
     steps = config.epochs * images / batch_size
+    batch_size = -(-batch_size // parallel.size())  # this process's share
+    step_seconds = factor * (seconds[SMALL] + per_image * (batch_size - SMALL))
 
     if runs_as_graph(config, device):
         saved = {size: GRAPH_AND_STEP * amounts for size, amounts in saved.items()}

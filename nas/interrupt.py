@@ -5,6 +5,8 @@ import signal
 import time
 from contextlib import suppress
 
+from nas import parallel
+
 TIME_IS_UP = 75  # EX_TEMPFAIL: try again later
 
 
@@ -19,7 +21,8 @@ class Stopped(Exception):
 class StopRequest:
     """Asked after every step. As a context manager it listens to SIGINT, SIGTERM and SIGUSR1.
 
-    The first signal lets the step end and the run save itself; a second one has its usual effect at once.
+    The first signal lets the step end and the run save itself; a second one has its usual effect at once. Several
+    processes of one run stop at the same step; torchrun, which passes signals on once more, ends them if they do not.
     """
 
     def __init__(self, minutes: float | None = None):
@@ -41,15 +44,19 @@ class StopRequest:
     def _listen(self, number, _frame):
         self._signal = number
         with suppress(OSError):  # os.write: print could be what the signal interrupted
-            os.write(2, b"\nstopping after this step; once more to stop at once, without saving\n")
-        for listened in self._previous:
+            if parallel.is_first():
+                os.write(2, b"\nstopping after this step; once more to stop at once, without saving\n")
+        for listened in self._previous if parallel.size() == 1 else ():
             signal.signal(listened, signal.SIG_DFL)
 
     def check(self, save):
         """Calls `save()` and raises Stopped if a stop was asked for."""
+        status = 0
         if self._signal is not None:
+            status = 128 + self._signal
+        elif self._deadline is not None and time.monotonic() >= self._deadline:
+            status = TIME_IS_UP
+        status = parallel.largest(status)
+        if status:
             save()
-            raise Stopped(128 + self._signal)
-        if self._deadline is not None and time.monotonic() >= self._deadline:
-            save()
-            raise Stopped(TIME_IS_UP)
+            raise Stopped(status)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from nas import parallel
 from nas.augment import step_seed
 from nas.config import SearchConfig, TrainConfig
 from nas.interrupt import StopRequest
@@ -48,8 +49,8 @@ class RunState:
         self.good_steps.fill_(self.step)  # or it would not have been saved
 
     def add(self, sums: torch.Tensor):
-        """Counts a step that was taken; nothing waits for the device."""
-        self.sums += sums
+        """Counts a step that was taken, in all processes; nothing waits for the device."""
+        self.sums += parallel.total(sums)
         self.good_steps += self.sums.isfinite().all()  # what is not finite once stays so
         self.step += 1
 
@@ -63,19 +64,23 @@ class RunState:
         good = int(self.good_steps)
         return None if good == self.step else good
 
-    def resume_from(self, run: RunDir):
+    def resume_from(self, run: RunDir | None):
         """Takes up the run's last checkpoint, if it has one, and drops the rows that will be written again.
+
+        Of several processes, the first one reads and writes for all; the others have no `run`.
 
         Raises InputError if the checkpoint is damaged or of another network.
         """
-        saved = run.load_checkpoint()
+        saved = parallel.from_first(None if run is None else run.load_checkpoint())
         if saved is not None:
             try:
                 self.load_state_dict(saved)
             except (KeyError, TypeError, ValueError, RuntimeError) as error:
                 reason = str(error).split("\n")[0]
-                raise InputError(f"checkpoint {run.checkpoint} does not fit these settings: {reason}") from None
-        run.forget_rows_from(self.epoch)
+                place = "" if run is None else f" {run.checkpoint}"
+                raise InputError(f"checkpoint{place} does not fit these settings: {reason}") from None
+        if run is not None:
+            run.forget_rows_from(self.epoch)
 
 
 class Epochs(ABC):
@@ -121,7 +126,9 @@ def run_epochs(
     """
     state, config, steps = work.state, work.config, work.steps
     done = state.epoch * steps + state.step
+    progress = progress and parallel.is_first()
     silent = None if progress else True  # None: no bar where standard error is not a terminal
+    stream = "step" if parallel.is_first() else f"step/{parallel.rank()}"  # of what the network draws at random
     bar = tqdm(total=config.epochs * steps, initial=done, unit="step", disable=silent, leave=False, dynamic_ncols=True)
     last = shown = saved = time.perf_counter()
 
@@ -150,7 +157,7 @@ def run_epochs(
             last = time.perf_counter()
             bar.set_description(f"epoch {state.epoch + 1}/{config.epochs}")
             while state.step < steps:
-                torch.manual_seed(step_seed(config.seed, "step", state.epoch, state.step))
+                torch.manual_seed(step_seed(config.seed, stream, state.epoch, state.step))
                 state.add(work.train_step(state.epoch, state.step))
                 bar.update()
                 now = clock()

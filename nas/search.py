@@ -11,8 +11,10 @@ from cells.discretize import discretize
 from cells.genotype import Genotype
 from cells.network import describe_network
 from cells.supernet import Supernet
+from nas import parallel
 from nas.architect import Unrolling, first_order_gradients, held_fixed, second_order_gradients
 from nas.augment import step_seed
+from nas.batch_norm import synchronize_batch_norm
 from nas.batches import Batch, Batches
 from nas.captured import as_graph
 from nas.collapse import (
@@ -28,6 +30,7 @@ from nas.data import ImageData
 from nas.device import DTYPES, arithmetic, resolve_device
 from nas.interrupt import StopRequest
 from nas.loop import Epochs, RunState, apply_gradients, batch_sums, has_fused_optimizers, run_epochs, sgd
+from nas.parallel import gradients_of_mean
 from nas.run_dir import RunDir
 from nas.trouble import find_trouble
 from search_spaces.space import SearchSpace
@@ -44,6 +47,8 @@ class SearchState(RunState):
         precision = DTYPES[config.precision]
         self.supernet = Supernet(space, config.channels, config.layers, classes, recompute, compiled, precision)
         self.supernet.to(device, memory_format=torch.channels_last)
+        if config.sync_batch_norm and parallel.size() > 1:
+            synchronize_batch_norm(self.supernet)
         self.weight_optimizer = sgd(self.supernet.weights(), config, device)
         self.alpha_optimizer = torch.optim.Adam(
             self.supernet.alphas(),
@@ -82,7 +87,7 @@ def bilevel_step(
     with held_fixed(supernet.alphas()):
         logits = supernet(images)
         loss = F.cross_entropy(logits, labels)
-        gradients = torch.autograd.grad(loss, supernet.weights())
+        gradients = gradients_of_mean(loss, supernet.weights(), train)
     for group in state.weight_optimizer.param_groups:
         group["lr"] = learning_rate
     norm = apply_gradients(state.weight_optimizer, supernet.weights(), gradients, config.gradient_clip)
@@ -109,7 +114,8 @@ class Search(Epochs):
     def resume(self):
         """Goes on from the run's checkpoint, if it has one."""
         self.state.resume_from(self.run)
-        self.rows, self.alphas = self.run.rows("metrics"), self.run.rows("alphas")
+        rows = None if self.run is None else (self.run.rows("metrics"), self.run.rows("alphas"))
+        self.rows, self.alphas = parallel.from_first(rows)
 
     def _tensor_step(self, images, labels, validation_images, validation_labels, learning_rate) -> torch.Tensor:
         validation = validation_images, validation_labels
@@ -120,7 +126,7 @@ class Search(Epochs):
         return self.weight_batches.shuffled(epoch, step), self.alpha_batches.drawn(epoch, step)
 
     def train_step(self, epoch: int, step: int) -> torch.Tensor:
-        train, validation = self._batches(epoch, step)
+        train, validation = map(parallel.share, self._batches(epoch, step))
         return self.whole_step(*train, *validation, self.learning_rate(epoch))
 
     def find_trouble(self, epoch: int, step: int) -> str:
@@ -164,7 +170,8 @@ class Search(Epochs):
 
     def _dominant_eigenvalue(self, epoch: int) -> float:
         hessian = AlphaHessian(self.state.supernet, self.config.channels, self.config.layers, len(self.data.classes))
-        return hessian.dominant_eigenvalue(self.alpha_batches.drawn(epoch, self.steps))  # no step draws this batch
+        found = hessian.dominant_eigenvalue(self.alpha_batches.drawn(epoch, self.steps))  # no step draws this batch
+        return parallel.from_first(found)
 
     def epoch_before_collapse(self) -> int | None:
         """The epoch whose alphas are taken instead of the last ones, if the settings ask for RobustDARTS' rule."""
@@ -217,7 +224,7 @@ def run_search(
     """
     check_early_stop(config)
     search = Search(config, space, data, run)
-    if run is not None and resume:
+    if resume:
         search.resume()
     with arithmetic(config.precision, config.deterministic, search.device):
         run_epochs(search, run, stop, progress)

@@ -7,7 +7,9 @@ import torch.nn.functional as F
 
 from cells.genotype import Genotype
 from cells.network import Network, describe_network
+from nas import parallel
 from nas.augment import normalize, step_seed
+from nas.batch_norm import synchronize_batch_norm
 from nas.batches import Batch, Batches
 from nas.captured import as_graph
 from nas.config import TrainConfig
@@ -15,6 +17,7 @@ from nas.data import ImageData
 from nas.device import DTYPES, arithmetic, resolve_device
 from nas.interrupt import StopRequest
 from nas.loop import Epochs, RunState, apply_gradients, batch_sums, run_epochs, sgd
+from nas.parallel import gradients_of_mean
 from nas.run_dir import RunDir
 from nas.trouble import find_trouble
 
@@ -29,6 +32,8 @@ class TrainState(RunState):
         compiled, precision = config.compile is not False, DTYPES[config.precision]
         self.network = Network(genotype, config.channels, config.layers, classes, config.auxiliary, compiled, precision)
         self.network.to(device, memory_format=torch.channels_last)
+        if config.sync_batch_norm and parallel.size() > 1:
+            synchronize_batch_norm(self.network)
         self.optimizer = sgd(self.network.parameters(), config, device)
         super().__init__({"network": self.network, "optimizer": self.optimizer}, sums=3, device=device)
 
@@ -47,7 +52,7 @@ def training_step(
     if auxiliary_logits is not None:
         total = loss + config.auxiliary_weight * F.cross_entropy(auxiliary_logits, labels)
     parameters = list(state.network.parameters())
-    gradients = torch.autograd.grad(total, parameters, allow_unused=True)  # a node outside the concat has no gradient
+    gradients = gradients_of_mean(total, parameters, train, allow_unused=True)  # not all nodes are in the concat
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
     norm = apply_gradients(state.optimizer, parameters, gradients, config.gradient_clip)
@@ -83,14 +88,15 @@ class Training(Epochs):
     def resume(self):
         """Goes on from the run's checkpoint, if it has one."""
         self.state.resume_from(self.run)
-        self.rows = self.run.rows("metrics")
+        self.rows = parallel.from_first(None if self.run is None else self.run.rows("metrics"))
 
     def _tensor_step(self, images, labels, learning_rate, drop_path_probability) -> torch.Tensor:
         return training_step(self.state, (images, labels), self.config, learning_rate, drop_path_probability)
 
     def train_step(self, epoch: int, step: int) -> torch.Tensor:
         drop_path_probability = self.config.drop_path * epoch / self.config.epochs
-        return self.whole_step(*self.batches.shuffled(epoch, step), self.learning_rate(epoch), drop_path_probability)
+        images, labels = parallel.share(self.batches.shuffled(epoch, step))
+        return self.whole_step(images, labels, self.learning_rate(epoch), drop_path_probability)
 
     def find_trouble(self, epoch: int, step: int) -> str:
         return find_trouble(self.state.network, [self.batches.shuffled(epoch, step)])
@@ -126,7 +132,7 @@ def run_training(
     With a run folder (created before) each epoch writes metrics and a checkpoint, the end weights.pt and result.json.
     """
     training = Training(config, genotype, data, run)
-    if run is not None and resume:
+    if resume:
         training.resume()
     data, network = training.data, training.state.network
     with arithmetic(config.precision, config.deterministic, training.device):

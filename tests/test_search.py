@@ -231,7 +231,7 @@ def test_every_setting_has_an_effect(name, uninterrupted, tmp_path):
 
 
 def test_no_setting_is_left_out_above():
-    of_the_command = {"data", "image_size", "space", *RUN_CONTROL}  # test_cli.py
+    of_the_command = {"data", "image_size", "space", "sync_batch_norm", *RUN_CONTROL}  # test_cli.py, test_parallel.py
     of_collapse = {"hessian_every", "early_stop"}  # test_collapse.py
     assert CHANGES.keys() | of_the_command | of_collapse == SearchConfig.model_fields.keys()
 

@@ -188,7 +188,7 @@ def test_every_setting_has_an_effect(name, uninterrupted, tmp_path):
 
 
 def test_no_setting_is_left_out_above():
-    of_the_command = {"data", "image_size", *RUN_CONTROL}  # test_cli.py
+    of_the_command = {"data", "image_size", "sync_batch_norm", *RUN_CONTROL}  # test_cli.py, test_parallel.py
     assert CHANGES.keys() | (of_the_command & TrainConfig.model_fields.keys()) == TrainConfig.model_fields.keys()
 
 
