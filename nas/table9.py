@@ -8,12 +8,15 @@ made from what stands in the folders.
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from nas.command_line import Parser, run_command
 from nas.config import PRESETS, Settings
 from nas.table9_jobs import FAILED, SHARED, STAGES, Job, Plan, Protocol, check_data, check_unchanged, plan_jobs
+from nas.table9_ray import Resources, carry_out_on_ray
 from nas.table9_results import PAPER, write_table
+from search_spaces.errors import InputError, shown
 
 
 def reproduce_table9(argv: Sequence[str] | None = None) -> int:
@@ -29,6 +32,7 @@ def _reproduce(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     command = shlex.join(["python", "scripts/reproduce_table9.py", *words])
     flags = _parser().parse(words)
+    resources = _resources(flags)
     plan = plan_jobs(flags)
     for job in plan.jobs:
         check_unchanged(job)
@@ -40,7 +44,10 @@ def _reproduce(argv: Sequence[str] | None) -> int:
 
     status, failed = 0, []
     for _ in range(2):  # what failed is tried once more, when all others are through
-        status, failed = _carry_out(plan)
+        if flags["ray"] is None:
+            status, failed = _one_by_one(plan)
+        else:
+            status, failed = carry_out_on_ray(plan, flags["ray"], resources, partial(_announce, plan))
         if status or not failed:
             break
     for path in write_table(flags["out"], plan, flags["preset"] or "paper", command):
@@ -52,13 +59,13 @@ def _reproduce(argv: Sequence[str] | None) -> int:
     return status or (FAILED if failed else 0)
 
 
-def _carry_out(plan: Plan) -> tuple[int, list[Job]]:
+def _one_by_one(plan: Plan) -> tuple[int, list[Job]]:
     """Carries out what is left; returns (the exit status that ended it early, or 0; the jobs that failed)."""
     failed: list[Job] = []
-    for number, job in enumerate(plan.jobs, start=1):
+    for job in plan.jobs:
         if job.run.is_finished() or not job.is_ready():  # not ready: a search failed, so there is no cell to train
             continue
-        print(f"[{number}/{len(plan.jobs)}] {job.title}: {job.state}, {job.run.path}{_time_left(plan)}", flush=True)
+        _announce(plan, job)
         status = job.carry_out()
         if status > 2:  # a signal, or the time is up
             return status, failed
@@ -67,7 +74,14 @@ def _carry_out(plan: Plan) -> tuple[int, list[Job]]:
     return 0, failed
 
 
-def _time_left(plan: Plan) -> str:
+def _announce(plan: Plan, job: Job, at_once: int = 1):
+    """Says that a job begins or goes on, and how long all will take if so many run at once."""
+    number = plan.jobs.index(job) + 1
+    left = _time_left(plan, at_once)
+    print(f"[{number}/{len(plan.jobs)}] {job.title}: {job.state}, {job.run.path}{left}", flush=True)
+
+
+def _time_left(plan: Plan, at_once: int) -> str:
     """How long the unfinished jobs will take, by what finished ones of their stage took; nothing if none is known."""
     from nas.loop import readable_time
 
@@ -78,7 +92,25 @@ def _time_left(plan: Plan) -> str:
         left = len(jobs) - len(taken)
         seconds += left * sum(taken) / max(1, len(taken))
         is_all = is_all and (not left or bool(taken))
-    return f"; {'' if is_all else 'more than '}{readable_time(seconds)} left" if seconds else ""
+    return f"; {'' if is_all else 'more than '}{readable_time(seconds / at_once)} left" if seconds else ""
+
+
+def _resources(flags: dict) -> Resources:
+    """What a job gets under `--ray`. Raises InputError for what is no such number, or is given without `--ray`."""
+    given = {}
+    for name, kind, least in (("cpus", int, 1), ("gpus", float, 0)):
+        flag, text = f"--{name}-per-job", flags[f"{name}_per_job"]
+        if text is None:
+            continue
+        if flags["ray"] is None:
+            raise InputError(f"{flag} is for jobs that --ray carries out; give --ray local, or leave it out")
+        try:
+            given[name] = kind(text)
+        except ValueError:
+            given[name] = -1
+        if not least <= given[name] < 1e6:
+            raise InputError(f"{flag} is {shown(text)}; give a number of at least {least}")
+    return Resources(**given)
 
 
 def _parser() -> Parser:
@@ -98,5 +130,13 @@ def _parser() -> Parser:
     for name, field in Protocol.model_fields.items():
         text = f"{field.description}; as the preset says if not given"
         runs.add_argument("--" + name, metavar=name.upper(), help=text)
+    machines = parser.add_argument_group("several jobs at once")
+    machines.add_argument(
+        "--ray",
+        metavar="local|ADDRESS",
+        help="give the jobs to Ray, here or on a cluster that sees the same folders; one by one if not given",
+    )
+    machines.add_argument("--cpus-per-job", metavar="N", help="CPU cores, and threads, of a job under --ray; 1")
+    machines.add_argument("--gpus-per-job", metavar="X", help="GPUs of a job under --ray, 0.5 for two on one; 1 if any")
     shared.add_argument("--plugin", action="append", metavar="FILE.py", help="a file that registers operators")
     return parser

@@ -1,0 +1,120 @@
+"""The jobs of a table as tasks of a Ray cluster (https://docs.ray.io), several at once on one machine or on many.
+
+Every machine needs this package, and sees the folder of the table and that of the images under the same path. A job is
+resumed as it would be by its command, so a task whose worker is lost is simply given to another one.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nas.table9_jobs import FAILED, Job, Plan
+from search_spaces.errors import InputError
+
+RETRIES = 3  # of a task whose worker was lost
+LOCAL = "local"
+PATIENCE = 60  # seconds for the jobs to save themselves when the command is interrupted
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a job is declared to need: CPU cores, which are also its threads, and GPUs; None: one, if there are some."""
+
+    cpus: int = 1
+    gpus: float | None = None
+
+
+def carry_out_on_ray(
+    plan: Plan, address: str, resources: Resources, announce: Callable[[Job, int], None]
+) -> tuple[int, list[Job]]:
+    """Carries out what is left; returns (the exit status that ended it early, or 0; the jobs that failed).
+
+    `address` is "local", which starts a cluster on this machine, or that of a running one. `announce` is told of each
+    job and of how many run at once.
+
+    Raises InputError if there is no Ray, no such cluster, or not enough of `resources` for one job.
+    """
+    ray = _connect(address)
+    try:
+        resources, at_once = _check_resources(ray, plan, resources)
+        options = {"num_cpus": resources.cpus, "num_gpus": resources.gpus, "max_retries": RETRIES}
+        task = ray.remote(**options)(_carry_out)
+        begun: set[str] = set()
+        running: dict[Any, Job] = {}
+        failed: list[Job] = []
+        while True:
+            for job in plan.jobs:
+                if str(job.run.path) not in begun and not job.run.is_finished() and job.is_ready():
+                    begun.add(str(job.run.path))
+                    announce(job, at_once)
+                    running[task.remote(_with_threads(job, resources.cpus), os.getcwd())] = job
+            if not running:
+                return 0, failed
+            status, job = _next_to_end(ray, running)
+            if status:
+                failed.append(job)
+    except KeyboardInterrupt:
+        for one in running:
+            ray.cancel(one)  # as SIGINT does: the job saves itself after its step
+        ray.wait(list(running), num_returns=len(running), timeout=PATIENCE)
+        return 130, failed
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str):
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+    try:
+        import ray
+    except ImportError:
+        raise InputError(
+            "--ray needs the package Ray, which is not installed; pip install 'darts-blocks[ray]'"
+        ) from None
+    try:
+        if address == LOCAL:
+            ray.init(address="local", include_dashboard=False, logging_level="error", object_store_memory=2**27)
+        else:
+            ray.init(address=address, logging_level="error")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f'no Ray cluster at --ray "{address}" ({reason}); give local, or the address of one') from None
+    return ray
+
+
+def _check_resources(ray, plan: Plan, asked: Resources) -> tuple[Resources, int]:
+    """(the resources of a job, how many jobs run at once)."""
+    has = ray.cluster_resources()
+    cpus, gpus = has.get("CPU", 0), has.get("GPU", 0)
+    wants_gpu = asked.gpus is None and gpus > 0 and plan.jobs[0].config.device != "cpu"
+    each = replace(asked, gpus=float(wants_gpu) if asked.gpus is None else asked.gpus)
+    if each.cpus > cpus or each.gpus > gpus:
+        raise InputError(
+            f"a job is to have {each.cpus} CPU cores and {each.gpus:g} GPUs; the Ray cluster has {cpus:g} and {gpus:g},"
+            " give less to --cpus-per-job and --gpus-per-job"
+        )
+    return each, int(min(cpus // each.cpus, gpus // each.gpus if each.gpus else cpus))
+
+
+def _with_threads(job: Job, cpus: int) -> Job:
+    threads = cpus if job.config.threads is None else job.config.threads
+    return replace(job, config=job.config.model_copy(update={"threads": threads}))
+
+
+def _carry_out(job: Job, folder: str) -> int:
+    """What a worker does. `folder` is where the command was typed: the paths of a job start there."""
+    os.chdir(folder)
+    return job.carry_out()
+
+
+def _next_to_end(ray, running: dict[Any, Job]) -> tuple[int, Job]:
+    """Waits for the next job to end and takes it from `running`; (its exit status, the job)."""
+    (ended,), _ = ray.wait(list(running))
+    job = running.pop(ended)
+    try:
+        return ray.get(ended), job
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().partition("\n")[0]
+        print(f"{job.title}: its worker was lost {RETRIES + 1} times ({reason})", flush=True)
+        return FAILED, job

@@ -1,0 +1,129 @@
+"""The jobs of a table on a local Ray cluster of two workers: the same table, whatever happens to a worker."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nas import table9_ray
+from nas.table9 import reproduce_table9
+from tests.test_table9 import CALL, write_inputs
+
+ROOT = Path(__file__).parent.parent
+MORE_EPOCHS = "6"  # so that a worker can be met at work
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_inputs(tmp_path)
+    config = Path("tiny.yaml").read_text()
+    Path("tiny.yaml").write_text(config.replace("epochs: 1", f"epochs: {MORE_EPOCHS}") + "threads: 1\n")
+    return tmp_path
+
+
+def start(*more) -> subprocess.Popen:
+    command = [sys.executable, ROOT / "scripts" / "reproduce_table9.py", *CALL, *more]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def a_worker_at_work(process: subprocess.Popen) -> tuple[Path, int]:
+    """The folder that it is writing an epoch of, and its process."""
+    while process.poll() is None:
+        for owner in Path("runs").glob("table9/**/.owner.json"):
+            with contextlib.suppress(OSError, ValueError):
+                if (owner.parent / "checkpoint.pt").exists():
+                    return owner.parent, json.loads(owner.read_text())["process"]
+        time.sleep(0.02)
+    raise AssertionError(process.communicate()[0])
+
+
+def outcome() -> dict:
+    """The table's data, but for what a machine and the command leave there."""
+    content = json.loads(Path("runs", "table9", "table9.json").read_text())
+    for space in content["spaces"].values():
+        for done in space["summary"]["budget"].values():
+            del done["seconds"]
+    return {key: value for key, value in content.items() if key != "command"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_with_a_worker_killed_and_the_command_interrupted_the_table_is_that_of_one_machine(here):
+    pytest.importorskip("ray", reason="the extra [ray] is not installed")
+    process = start("--ray", "local")
+    killed_in, pid = a_worker_at_work(process)
+    os.kill(pid, signal.SIGKILL)
+    time.sleep(0.1)
+    a_worker_at_work(process)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=180)
+    assert process.returncode == 130 and "the whole table goes on with: python scripts/reproduce_table9.py" in said
+
+    process = start("--ray", "local", "--cpus-per-job", "1")
+    said_then, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said_then
+    assert f"{killed_in} was left by process {pid}" in said + said_then  # and taken over by the worker after it
+    found = outcome()
+    (here / "runs").rename("by_ray")
+    assert reproduce_table9(CALL) == 0
+    assert found == outcome()
+
+
+def test_without_ray_its_flags_are_refused(here, capsys):
+    assert reproduce_table9([*CALL, "--cpus-per-job", "2"]) == 2
+    assert "give --ray local" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [("--cpus-per-job", "0"), ("--cpus-per-job", "two"), ("--gpus-per-job", "-1")])
+def test_resources_that_are_no_numbers_are_one_line(flags, here, capsys):
+    assert reproduce_table9([*CALL, "--ray", "local", *flags]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert flags[0] in line and flags[1] in line
+
+
+def test_ray_is_asked_for_in_one_line_where_it_is_not_installed(here, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert reproduce_table9([*CALL, "--ray", "local"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "not installed" in line and "[ray]" in line
+
+
+class FakeRay:
+    """A cluster of four cores and one GPU, as far as it is asked for its resources."""
+
+    def cluster_resources(self):
+        return {"CPU": 4.0, "GPU": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "gpus", "at_once"),
+    [
+        (table9_ray.Resources(), "auto", 1, 1),
+        (table9_ray.Resources(), "cpu", 0, 4),
+        (table9_ray.Resources(2, 0.5), "auto", 0.5, 2),
+        (table9_ray.Resources(3, 0.25), "auto", 0.25, 1),
+    ],
+)
+def test_a_job_gets_a_gpu_where_there_is_one(asked, device, gpus, at_once, here):
+    plan = plan_on(device)
+    resources, jobs = table9_ray._check_resources(FakeRay(), plan, asked)
+    assert (resources.cpus, resources.gpus, jobs) == (asked.cpus, gpus, at_once)
+
+
+def test_more_than_the_cluster_has_is_refused(here, refused):
+    with refused("8 CPU cores", "has 4", "--cpus-per-job"):
+        table9_ray._check_resources(FakeRay(), plan_on("cpu"), table9_ray.Resources(8))
+
+
+def plan_on(device):
+    from nas.table9 import _parser
+    from nas.table9_jobs import plan_jobs
+
+    return plan_jobs(_parser().parse([*CALL, "--device", device]))
