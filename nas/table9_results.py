@@ -123,16 +123,29 @@ def _what_was_done(jobs: Sequence[Job]) -> dict[str, Any]:
 
 
 def operator_usage(genotypes: Sequence[Genotype], space: SearchSpace) -> dict[str, dict[str, Any]]:
-    """For each kind of cell: edges of the found cells, how many each operator has, how many chance would give it."""
+    """For each kind of cell, and in it for each edge of the supernet: edges of the found cells, how many each operator
+    has, and how many chance would give it (each source of a node, and each operator on an edge, as likely as another).
+    """
     operators = [name for name in space.operators if name != "none"]
+
+    def counted(names: list[str], expected: float) -> dict[str, Any]:
+        counts = Counter(names)
+        return {
+            "edges": len(names),
+            "by_chance": expected / len(operators),
+            "counts": {name: counts[name] for name in operators},
+        }
+
     found = {}
     for kind in ("normal", "reduce"):
-        edges = [edge for genotype in genotypes for _, edge in getattr(genotype, kind).edges]
-        counts = Counter(edge.operator for edge in edges)
-        found[kind] = {
-            "edges": len(edges),
-            "by_chance": len(edges) / len(operators),
-            "counts": {name: counts[name] for name in operators},
+        edges = [pair for genotype in genotypes for pair in getattr(genotype, kind).edges]
+        found[kind] = counted([edge.operator for _, edge in edges], len(edges))
+        found[kind]["by_edge"] = {
+            f"{source} -> {target}": counted(
+                [edge.operator for end, edge in edges if (edge.source, end) == (source, target)],
+                len(genotypes) * min(1, space.edges_per_node / target),
+            )
+            for source, target in space.edges
         }
     return found
 

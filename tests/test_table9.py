@@ -178,6 +178,15 @@ def test_operators_are_counted_beside_chance_and_their_weights_averaged(finished
             assert usage[kind]["edges"] == len(edges) == 4 == sum(usage[kind]["counts"].values())
             assert usage[kind]["by_chance"] == 4 / len(operators)
             assert usage[kind]["counts"] == {name: [edge[0] for edge in edges].count(name) for name in operators}
+            by_edge = usage[kind]["by_edge"]
+            assert list(by_edge) == [
+                "0 -> 2",
+                "1 -> 2",
+            ]  # a node has two inputs and keeps both, in each of two searches
+            for source, label in enumerate(by_edge):
+                on_edge = [edge[0] for edge in edges if edge[1] == source]
+                assert by_edge[label]["edges"] == 2 and by_edge[label]["by_chance"] == 2 / len(operators)
+                assert by_edge[label]["counts"] == {name: on_edge.count(name) for name in operators}
             assert sum(values[0] for values in weights[kind].values()) == pytest.approx(1)
         tables = [folder_of(finished, name, "search", seed).rows("alphas")[-1]["normal"] for seed in range(2)]
         expected = torch.tensor(tables).softmax(-1).mean((0, 1))
