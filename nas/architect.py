@@ -17,7 +17,7 @@ The passes at w', w+ and w- write into the supernet's own weights and put the sa
 no second model. BatchNorm's running statistics are left alone: they stay those of the supernet's own weights.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -28,6 +28,8 @@ from torch import nn
 from cells.supernet import Supernet, frozen_statistics
 from nas.batches import Batch
 from nas.parallel import gradients_of_mean
+
+Tensors = list[torch.Tensor] | tuple[torch.Tensor, ...]
 
 
 class AlphaGradients(NamedTuple):
@@ -41,7 +43,7 @@ class AlphaGradients(NamedTuple):
 class Unrolling(NamedTuple):
     """The step of gradient descent that second order looks ahead; buffers are the weights' momentum, or None."""
 
-    learning_rate: float
+    learning_rate: float | torch.Tensor
     momentum: float
     weight_decay: float
     buffers: list[torch.Tensor] | None
@@ -104,7 +106,7 @@ def _restored(weights: list[nn.Parameter]) -> Iterator[list[torch.Tensor]]:
         yield saved
     finally:
         with torch.no_grad():
-            torch._foreach_copy_(weights, saved)
+            torch._foreach_copy_(list(weights), saved)
 
 
 @contextmanager
@@ -118,12 +120,12 @@ def _in_float32(supernet: Supernet) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _move(weights, origin, direction, distance):
+def _move(weights: Sequence[torch.Tensor], origin: Tensors, direction: Tensors, distance: float | torch.Tensor) -> None:
     """weights = origin + distance * direction."""
-    torch._foreach_copy_(weights, torch._foreach_add(origin, torch._foreach_mul(direction, distance)))
+    torch._foreach_copy_(tuple(weights), torch._foreach_add(origin, torch._foreach_mul(direction, distance)))
 
 
-def _descent(weights, gradients, unrolling: Unrolling) -> list[torch.Tensor]:
+def _descent(weights: Tensors, gradients: Tensors, unrolling: Unrolling) -> list[torch.Tensor]:
     """momentum * buffer + gradient + weight_decay * weight."""
     step = torch._foreach_add(gradients, weights, alpha=unrolling.weight_decay)
     if unrolling.buffers is not None:
@@ -131,7 +133,7 @@ def _descent(weights, gradients, unrolling: Unrolling) -> list[torch.Tensor]:
     return list(step)
 
 
-def _loss(supernet, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+def _loss(supernet: Supernet, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     images, labels = batch
     logits = supernet(images)
     return F.cross_entropy(logits, labels), logits

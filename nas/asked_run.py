@@ -7,31 +7,39 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from cells.genotype import Genotype
 from nas import parallel
-from nas.config import RUN_CONTROL, Settings, build_config, config_to_yaml, read_preset, read_settings
+from nas.config import RUN_CONTROL, SearchConfig, TrainConfig, build_config, config_to_yaml, read_preset, read_settings
 from nas.interrupt import Stopped, StopRequest
 from nas.run_dir import RunDir
 from search_spaces.errors import InputError
+from search_spaces.space import SearchSpace
+
+if TYPE_CHECKING:
+    from nas.data import DataSummary, ImageData
+    from nas.estimate import Estimate
 
 LONG_RUN_SECONDS = 3600
 _PROGRAMS = {"search": ("search.py", "darts-search"), "train": ("train_genotype.py", "darts-train")}
 _CONTROL_FLAGS = ("preset", "config", "run_dir", "resume", "force", "dry_run")
 
 
-class AskedRun:
+Config = TypeVar("Config", SearchConfig, TrainConfig)
+
+
+class AskedRun(Generic[Config]):
     """What a command line asks for: the checked settings, the folder, and whether the run in it goes on."""
 
     def __init__(
-        self, kind: type[Settings], command: str, flags: dict[str, Any], default_folder: Callable[[Settings], Path]
+        self, kind: type[Config], command: str, flags: dict[str, Any], default_folder: Callable[[Config], Path]
     ):
         self.control = {name: flags.get(name) for name in _CONTROL_FLAGS}
         self.command = command
         self.preset = self.control["preset"]
         self.given = self._given(kind, flags)
-        self.config = build_config(kind, self.given)
+        self.config: Config = build_config(kind, self.given)
         self.folder = RunDir(self.control["run_dir"] or default_folder(self.config))
         self.is_taken_up = bool(self.control["resume"]) and self.folder.exists()
         self.is_done = False
@@ -39,7 +47,7 @@ class AskedRun:
             self._look_at_folder(kind)
         self.config, self.is_taken_up, self.is_done = parallel.from_first((self.config, self.is_taken_up, self.is_done))
 
-    def _look_at_folder(self, kind: type[Settings]):
+    def _look_at_folder(self, kind: type[Config]) -> None:
         """Decides whether the run in the folder goes on. Raises InputError if it may not, or a new one not begin."""
         if not self.control["dry_run"]:
             self.folder.refuse_if_in_use()
@@ -50,7 +58,7 @@ class AskedRun:
         elif not self.control["force"] and not self.control["dry_run"]:
             self.folder.refuse_to_overwrite()
 
-    def _given(self, kind: type[Settings], flags: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    def _given(self, kind: type[Config], flags: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         """(where it is from, settings) of preset, `--config` and flags, the later ones winning."""
         layers = []
         if self.preset:
@@ -61,7 +69,7 @@ class AskedRun:
         settings = {name: value for name, value in flags.items() if name in kind.model_fields}
         return layers + [(f"--{name.replace('_', '-')}", {name: value}) for name, value in settings.items()]
 
-    def _take_up(self, kind: type[Settings]):
+    def _take_up(self, kind: type[Config]) -> None:
         """Goes on with the settings of the run in the folder. Raises InputError if others are given.
 
         More epochs are allowed, and whatever does not change what is computed.
@@ -91,19 +99,20 @@ class AskedRun:
         """Whether a preset, a file or a flag gives this setting."""
         return any(setting in layer for _, layer in self.given)
 
-    def say(self, line: str):
+    def say(self, line: str) -> None:
         """Prints a line, as a comment where the output of a dry run is YAML."""
         print(f"# {line}" if self.control["dry_run"] else line, flush=True)
 
-    def load_plugins(self, *more: Path):
+    def load_plugins(self, *more: Path) -> None:
         """Runs the plug-ins: of the folder if the run goes on, else the given ones and `more`."""
         from search_spaces.registry import load_plugin
 
-        for path in self.folder.plugins if self.is_taken_up else (*more, *self.config.plugin):
+        given: tuple[Path | str, ...] = (*more, *self.config.plugin)
+        for path in self.folder.plugins if self.is_taken_up else given:
             plugin = load_plugin(path)
             self.say(f"plug-in {path} was run; it registers {', '.join(plugin.operators)}")
 
-    def mention_unused_plugins(self, operators: Sequence[str], user: str):
+    def mention_unused_plugins(self, operators: Sequence[str], user: str) -> None:
         """Says which given plug-ins have no effect, as the space or the genotype uses none of their operators."""
         from search_spaces.registry import load_plugin
 
@@ -112,7 +121,7 @@ class AskedRun:
             if not set(added) & set(operators):
                 self.say(f"note: {user} uses nothing of plug-in {path}, which registers {', '.join(added)}")
 
-    def plan(self, estimate: Callable, subject, least_images: int):
+    def plan(self, estimate: "Callable[..., Estimate]", subject: Any, least_images: int) -> "ImageData | None":
         """The images to run on, or None for a dry run; says what the run will take.
 
         Raises InputError if the device is not here or the data have too few images for the settings.
@@ -150,7 +159,7 @@ class AskedRun:
             self.say(f"this run will take about {amount} here{hint}")
         return data
 
-    def _check_sizes(self, summary, least_images: int):
+    def _check_sizes(self, summary: "DataSummary", least_images: int) -> None:
         """Raises InputError if the data have fewer images than the settings ask for."""
         for name, least in (("train_images", least_images), ("test_images", 1)):
             has, asked = getattr(summary, name), getattr(self.config, name, None)
@@ -163,7 +172,7 @@ class AskedRun:
         if hold_out > most:
             raise InputError(f"hold_out is {hold_out}; of {most + least_images} training images, give 0 to {most}")
 
-    def _decide_compile(self, device: str):
+    def _decide_compile(self, device: str) -> None:
         """Whether operators run as compiled loops or the step as a graph on this machine; says if they do not."""
         from cells import fast
 
@@ -180,7 +189,7 @@ class AskedRun:
         if why_not:
             self.say(f"operators are not compiled ({why_not}); PyTorch's own layers run, several times slower")
 
-    def _refuse_what_came_between(self):
+    def _refuse_what_came_between(self) -> None:
         """Raises InputError if another process began a run in the folder while this one planned its own."""
         if self.control["resume"] and self.folder.exists() and not self.is_taken_up:
             raise InputError(f"another process has begun a run in {self.folder.path}; the same command goes on with it")
@@ -196,12 +205,20 @@ class AskedRun:
         """The folder for the process that writes there, None for the others."""
         return self.folder if parallel.is_first() else None
 
-    def begin(self, data, operators: Sequence[str], space=None, genotype: Genotype | None = None) -> bool:
+    def begin(
+        self,
+        data: "ImageData",
+        operators: Sequence[str],
+        space: SearchSpace | None = None,
+        genotype: Genotype | None = None,
+    ) -> bool:
         """Makes the folder ready; returns whether there is a checkpoint to go on from."""
         goes_on = self._begin(data, operators, space, genotype) if parallel.is_first() else False
         return parallel.from_first(goes_on)
 
-    def _begin(self, data, operators: Sequence[str], space, genotype: Genotype | None) -> bool:
+    def _begin(
+        self, data: "ImageData", operators: Sequence[str], space: SearchSpace | None, genotype: Genotype | None
+    ) -> bool:
         from search_spaces.registry import load_plugin, plugins_of
 
         path = self.folder.path

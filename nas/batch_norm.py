@@ -3,6 +3,8 @@
 PyTorch's own SyncBatchNorm runs on GPUs only; this one runs wherever the processes can talk to each other.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -13,18 +15,18 @@ class Total(torch.autograd.Function):
     """The sum over all processes; each one's result depends on each one's input, so the gradients are summed, too."""
 
     @staticmethod
-    def forward(ctx, x):
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
         return parallel.total(x)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         return parallel.total(gradient.contiguous())
 
 
 class SynchronizedBatchNorm2d(nn.BatchNorm2d):
     """(N, C, H, W) -> (N, C, H, W), normalised by the images of all processes; in evaluation mode as BatchNorm2d."""
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:
             return super().forward(x)
         z = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
@@ -40,9 +42,9 @@ class SynchronizedBatchNorm2d(nn.BatchNorm2d):
         return y.to(x.dtype)
 
     @torch.no_grad()
-    def _track(self, mean, variance):
+    def _track(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
         """Moves the running statistics towards these; momentum None: towards the mean of all batches so far."""
-        if not self.track_running_stats:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked += 1
         factor = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
@@ -50,7 +52,7 @@ class SynchronizedBatchNorm2d(nn.BatchNorm2d):
         self.running_var += factor * (variance - self.running_var)
 
 
-def synchronize_batch_norm(module: nn.Module):
+def synchronize_batch_norm(module: nn.Module) -> None:
     """Makes every BatchNorm2d in the module a synchronised one, in place; names and parameters stay."""
     for layer in module.modules():
         if type(layer) is nn.BatchNorm2d:

@@ -6,7 +6,7 @@ import torch
 
 from nas import parallel
 from nas.augment import augment, batches, epoch_order, random_batch_indices, scaled, step_generator
-from nas.config import Settings
+from nas.config import SearchConfig, TrainConfig
 from nas.data import ImageData
 from search_spaces.errors import InputError
 
@@ -20,11 +20,11 @@ class Batches:
     images: torch.Tensor
     labels: torch.Tensor
     data: ImageData
-    config: Settings
+    config: SearchConfig | TrainConfig
     stream: str
     cutout: int = 0  # pixels of a 32x32 image
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Raises InputError if a batch has fewer images than there are processes."""
         size, left_over = min(self.config.batch_size, len(self.images)), len(self.images) % self.config.batch_size
         smallest = left_over if left_over > 1 else size

@@ -4,8 +4,9 @@ A value comes from the first of: flag, `--config` file, preset, default. The def
 et al., ICLR 2019, as its reference code runs it. Unknown keys and values of the wrong type are errors.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -17,19 +18,21 @@ PRESETS = ("paper", "cpu", "table9-cpu", "quick")
 _PRESET_FOLDER = Path(__file__).parent / "presets"
 
 
-def _not_bool(value):
+def _not_bool(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("it should be a number, not true or false")
     return value
 
 
-def _whole(value):
+def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.strip().isdecimal() else _not_bool(value)
 
 
-def _tuple(value):
+def _tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
+
+Model = TypeVar("Model", bound=BaseModel)
 
 Count = Annotated[int, BeforeValidator(_not_bool), Field(ge=1)]
 CountOrZero = Annotated[int, BeforeValidator(_not_bool), Field(ge=0)]
@@ -158,7 +161,7 @@ def read_preset(name: str, command: str) -> dict[str, Any]:
     return read_settings(_PRESET_FOLDER / f"{name}.yaml", command)
 
 
-def build_config(kind: type[Settings], layers: list[tuple[str, dict[str, Any]]]):
+def build_config(kind: type[Model], layers: Sequence[tuple[str, dict[str, Any]]]) -> Model:
     """A checked config from layers of (where it is from, values), the later ones winning.
 
     Raises InputError that names the first bad key or value, where it came from and what is allowed.
@@ -179,7 +182,7 @@ def build_config(kind: type[Settings], layers: list[tuple[str, dict[str, Any]]])
         raise InputError(f"{origin[key]}: {key} is {shown(problem['input'])}; {reason} ({described})") from None
 
 
-def _about_unknown(key, kind: type[Settings]) -> str:
+def _about_unknown(key: str, kind: type[BaseModel]) -> str:
     for command, other in (("search", SearchConfig), ("train", TrainConfig)):
         if key in other.model_fields:
             return f'"{key}" is a setting of the other command; put it under {command}: in the file'

@@ -2,16 +2,18 @@
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import psutil
 import torch
 from torch import nn
 
+from cells.genotype import Genotype
 from nas import parallel
 from nas.batches import Batch
 from nas.captured import runs_as_graph
-from nas.config import SearchConfig, Settings, TrainConfig
+from nas.config import SearchConfig, TrainConfig
 from nas.data import DataSummary
 from nas.device import resolve_device
 from nas.loop import RunState
@@ -40,7 +42,7 @@ class Estimate:
     seconds: float
     memory_bytes: float
     disk_bytes: float
-    saving_bytes: float | None = None
+    saving_bytes: float
     memory: str | None = None
 
 
@@ -51,7 +53,7 @@ def estimate_search(config: SearchConfig, space: SearchSpace, data: DataSummary)
     with _random_state_kept(device):
         state = SearchState(config.model_copy(update={"memory": "store"}), space, data.classes, device)
 
-        def step(batch: Batch):
+        def step(batch: Batch) -> None:
             bilevel_step(state, batch, batch, first_order, config.learning_rate)
 
         images = (config.train_images or data.train_images) // 2
@@ -60,13 +62,13 @@ def estimate_search(config: SearchConfig, space: SearchSpace, data: DataSummary)
         return _decide_memory(estimate, config.memory, device)
 
 
-def estimate_training(config: TrainConfig, genotype, data: DataSummary) -> Estimate:
+def estimate_training(config: TrainConfig, genotype: Genotype, data: DataSummary) -> Estimate:
     """What `run_training` with these arguments will take on this machine."""
     device = resolve_device(config.device)
     with _random_state_kept(device):
         state = TrainState(config, genotype, data.classes, device)
 
-        def step(batch: Batch):
+        def step(batch: Batch) -> None:
             training_step(state, batch, config, config.learning_rate, config.drop_path)
 
         images = (config.train_images or data.train_images) - config.hold_out
@@ -88,7 +90,7 @@ def _free_bytes(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
-def _random_state_kept(device: torch.device):
+def _random_state_kept(device: torch.device) -> AbstractContextManager:
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
@@ -97,7 +99,7 @@ def _estimate(
     step: Callable[[Batch], None],
     data: DataSummary,
     images: int,
-    config: Settings,
+    config: SearchConfig | TrainConfig,
     factor: float = 1.0,
     cells: Iterable[nn.Module] = (),
 ) -> Estimate:
@@ -143,15 +145,16 @@ def _saved_bytes(step: Callable[[Batch], None], batch: Batch, cells: Iterable[nn
     Recomputing, it saves what is outside the cells and the cells' outputs, and one cell's tensors at a time.
     """
     alive: dict[int, int] = {}
-    before, inside, outputs = 0, [], 0
+    inside: list[int] = []
+    before = outputs = 0
     most = (0, 0)
 
-    def pack(tensor):
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         alive[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    def unpack(tensor):
+    def unpack(tensor: torch.Tensor) -> torch.Tensor:
         nonlocal most, outputs
         if alive:  # the backward pass begins
             stored = sum(alive.values())
@@ -162,11 +165,11 @@ def _saved_bytes(step: Callable[[Batch], None], batch: Batch, cells: Iterable[nn
             outputs = 0
         return tensor
 
-    def enter(_cell, _inputs):
+    def enter(_cell: nn.Module, _inputs: tuple) -> None:
         nonlocal before
         before = sum(alive.values())
 
-    def leave(_cell, _inputs, output):
+    def leave(_cell: nn.Module, _inputs: tuple, output: torch.Tensor) -> None:
         nonlocal outputs
         inside.append(sum(alive.values()) - before)
         outputs += output.numel() * output.element_size()

@@ -3,7 +3,10 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
+from typing import Any, Self
 
 from nas import parallel
 
@@ -28,20 +31,20 @@ class StopRequest:
     def __init__(self, minutes: float | None = None):
         self._deadline = None if minutes is None else time.monotonic() + 60 * minutes
         self._signal: int | None = None
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
             if hasattr(signal, name):
                 number = getattr(signal, name)
                 self._previous[number] = signal.signal(number, self._listen)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _listen(self, number, _frame):
+    def _listen(self, number: int, _frame: FrameType | None) -> None:
         self._signal = number
         with suppress(OSError):  # os.write: print could be what the signal interrupted
             if parallel.is_first():
@@ -49,7 +52,7 @@ class StopRequest:
         for listened in self._previous if parallel.size() == 1 else ():
             signal.signal(listened, signal.SIG_DFL)
 
-    def check(self, save):
+    def check(self, save: Callable[[], None]) -> None:
         """Calls `save()` and raises Stopped if a stop was asked for."""
         status = 0
         if self._signal is not None:

@@ -7,7 +7,8 @@ import math
 import sys
 import time
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Generic, TypeVar
 
 import torch
 from tqdm import tqdm
@@ -37,7 +38,7 @@ class RunState:
         saved = {name: part.state_dict() for name, part in self.parts.items()}
         return saved | {"epoch": self.epoch, "step": self.step, "seconds": self.seconds, "sums": self.sums}
 
-    def load_state_dict(self, state: dict[str, Any]):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, part in self.parts.items():
             saved = state[name]
             if isinstance(part, torch.optim.Optimizer):  # the checkpoint may come from another device
@@ -48,13 +49,13 @@ class RunState:
         self.sums.copy_(state["sums"])
         self.good_steps.fill_(self.step)  # or it would not have been saved
 
-    def add(self, sums: torch.Tensor):
+    def add(self, sums: torch.Tensor) -> None:
         """Counts a step that was taken, in all processes; nothing waits for the device."""
         self.sums += parallel.total(sums)
         self.good_steps += self.sums.isfinite().all()  # what is not finite once stays so
         self.step += 1
 
-    def next_epoch(self):
+    def next_epoch(self) -> None:
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
         self.sums.zero_()
         self.good_steps.zero_()
@@ -64,7 +65,7 @@ class RunState:
         good = int(self.good_steps)
         return None if good == self.step else good
 
-    def resume_from(self, run: RunDir | None):
+    def resume_from(self, run: RunDir | None) -> None:
         """Takes up the run's last checkpoint, if it has one, and drops the rows that will be written again.
 
         Of several processes, the first one reads and writes for all; the others have no `run`.
@@ -83,11 +84,15 @@ class RunState:
             run.forget_rows_from(self.epoch)
 
 
-class Epochs(ABC):
+State = TypeVar("State", bound=RunState)
+Config = TypeVar("Config", SearchConfig, TrainConfig)
+
+
+class Epochs(ABC, Generic[State, Config]):
     """What `run_epochs` runs: a search or a training, with its state, its settings and its steps in an epoch."""
 
-    state: RunState
-    config: SearchConfig | TrainConfig
+    state: State
+    config: Config
     steps: int
 
     def learning_rate(self, epoch: int) -> float:
@@ -112,11 +117,11 @@ class Epochs(ABC):
 
 
 def run_epochs(
-    work: Epochs,
+    work: Epochs[Any, Any],
     run: RunDir | None = None,
     stop: StopRequest | None = None,
     progress: bool = True,
-):
+) -> None:
     """Runs from where `work.state` stands to the end of the last epoch.
 
     A checkpoint is saved after each epoch, and within long ones every `config.save_every` minutes.
@@ -138,7 +143,7 @@ def run_epochs(
         state.seconds, last = state.seconds + now - last, now
         return now
 
-    def check():
+    def check() -> None:
         bad = state.first_bad_step()
         if bad is not None:
             raise InputError(
@@ -147,7 +152,7 @@ def run_epochs(
                 " anew with --force and a smaller --learning-rate"
             )
 
-    def save():
+    def save() -> None:
         check()
         if run is not None:
             run.save_checkpoint(state.state_dict())
@@ -193,7 +198,9 @@ def has_fused_optimizers(device: torch.device) -> bool:
     return device.type in ("cpu", "cuda")
 
 
-def sgd(parameters, config: SearchConfig | TrainConfig, device: torch.device) -> torch.optim.SGD:
+def sgd(
+    parameters: Iterable[torch.nn.Parameter], config: SearchConfig | TrainConfig, device: torch.device
+) -> torch.optim.SGD:
     """The weights' optimizer; `config` gives learning rate, momentum and weight decay."""
     return torch.optim.SGD(
         parameters,
@@ -208,7 +215,12 @@ def _how_computed(group: dict) -> dict:
     return {name: group[name] for name in ("fused", "capturable", "foreach") if name in group}
 
 
-def apply_gradients(optimizer: torch.optim.Optimizer, parameters, gradients, clip: float | None = None) -> torch.Tensor:
+def apply_gradients(
+    optimizer: torch.optim.Optimizer,
+    parameters: Sequence[torch.nn.Parameter],
+    gradients: Sequence[torch.Tensor | None],
+    clip: float | None = None,
+) -> torch.Tensor:
     """One optimizer step with these gradients, scaled down to the norm `clip` if theirs is larger; returns their norm.
 
     Where the norm is not finite, a fused optimizer moves nothing; nothing waits for the device.
@@ -219,7 +231,7 @@ def apply_gradients(optimizer: torch.optim.Optimizer, parameters, gradients, cli
         parameter.grad = gradient
     norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip)
     if optimizer.param_groups[0].get("fused"):
-        optimizer.found_inf = (~norm.isfinite()).float()
+        setattr(optimizer, "found_inf", (~norm.isfinite()).float())  # noqa: B010 (PyTorch does not declare it)
     optimizer.step()
     optimizer.zero_grad()
     return norm

@@ -15,9 +15,12 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from search_spaces.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 WAIT = timedelta(minutes=30)  # for a process that is late: the first one may have to download the images
@@ -53,7 +56,9 @@ def share(batch: tuple) -> tuple:
     return batch if size() == 1 else tuple(part.tensor_split(size())[rank()] for part in batch)
 
 
-def gradients_of_mean(loss, parameters: Sequence, batch: tuple, allow_unused: bool = False) -> list:
+def gradients_of_mean(
+    loss: "torch.Tensor", parameters: Sequence["torch.Tensor"], batch: tuple, allow_unused: bool = False
+) -> list:
     """d loss / d parameters, as `torch.autograd.grad` has them, of the mean over the images of all processes.
 
     `loss` is the mean over this process's `batch`. Unused parameters have None.
@@ -73,7 +78,7 @@ def gradients_of_mean(loss, parameters: Sequence, batch: tuple, allow_unused: bo
     return [None if gradient is None else next(parts).view(gradient.shape) for gradient in found]
 
 
-def total(tensor):
+def total(tensor: "torch.Tensor") -> "torch.Tensor":
     """The sum of the tensors that all processes give."""
     if size() == 1:
         return tensor
@@ -116,11 +121,11 @@ def one_at_first() -> Iterator[None]:
             _collectively("barrier")
 
 
-def _add_up(tensor):
+def _add_up(tensor: "torch.Tensor") -> None:
     _collectively("all_reduce", tensor, "SUM")
 
 
-def _collectively(operation: str, *arguments, **options):
+def _collectively(operation: str, *arguments: Any, **options: Any) -> None:
     """Calls a collective operation of torch.distributed, and joins the processes at the first one.
 
     Raises InputError if another process has ended.

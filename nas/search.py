@@ -46,7 +46,7 @@ class SearchState(RunState):
         compiled, recompute = config.compile is not False, config.memory == "recompute"
         precision = DTYPES[config.precision]
         self.supernet = Supernet(space, config.channels, config.layers, classes, recompute, compiled, precision)
-        self.supernet.to(device, memory_format=torch.channels_last)
+        self.supernet.to(device).to(memory_format=torch.channels_last)
         if config.sync_batch_norm and parallel.size() > 1:
             synchronize_batch_norm(self.supernet)
         self.weight_optimizer = sgd(self.supernet.weights(), config, device)
@@ -95,7 +95,7 @@ def bilevel_step(
     return torch.cat(sums) + 0 * (norm + alpha_norm)
 
 
-class Search(Epochs):
+class Search(Epochs[SearchState, SearchConfig]):
     """The epochs of a search, and what is recorded of each; without a run folder, in `rows` and `alphas` alone."""
 
     def __init__(self, config: SearchConfig, space: SearchSpace, data: ImageData, run: RunDir | None):
@@ -111,13 +111,20 @@ class Search(Epochs):
         self.rows: list[dict[str, Any]] = []  # of metrics.jsonl
         self.alphas: list[dict[str, Any]] = []  # of alphas.jsonl
 
-    def resume(self):
+    def resume(self) -> None:
         """Goes on from the run's checkpoint, if it has one."""
         self.state.resume_from(self.run)
-        rows = None if self.run is None else (self.run.rows("metrics"), self.run.rows("alphas"))
+        rows = ([], []) if self.run is None else (self.run.rows("metrics"), self.run.rows("alphas"))
         self.rows, self.alphas = parallel.from_first(rows)
 
-    def _tensor_step(self, images, labels, validation_images, validation_labels, learning_rate) -> torch.Tensor:
+    def _tensor_step(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        validation_images: torch.Tensor,
+        validation_labels: torch.Tensor,
+        learning_rate: float | torch.Tensor,
+    ) -> torch.Tensor:
         validation = validation_images, validation_labels
         return bilevel_step(self.state, (images, labels), validation, self.config, learning_rate)
 
@@ -193,8 +200,8 @@ class Search(Epochs):
             "channels": self.config.channels,
             "layers": self.config.layers,
         }
-        tables = (torch.tensor(alphas).softmax(dim=-1) for alphas in (normal, reduce))
-        return discretize(*tables, self.space, found_by)
+        weights = [torch.tensor(alphas).softmax(dim=-1) for alphas in (normal, reduce)]
+        return discretize(weights[0], weights[1], self.space, found_by)
 
     def result(self) -> Genotype:
         """The genotype that was found; it is the one in the run folder from now on."""

@@ -10,13 +10,14 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nas.command_line import Parser, run_command
-from nas.config import PRESETS, Settings
+from nas.config import PRESETS, Settings, build_config
 from nas.table9_jobs import FAILED, SHARED, STAGES, Job, Plan, Protocol, check_data, check_unchanged, plan_jobs
 from nas.table9_ray import Resources, carry_out_on_ray
 from nas.table9_results import PAPER, write_table
-from search_spaces.errors import InputError, shown
+from search_spaces.errors import InputError
 
 
 def reproduce_table9(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +43,8 @@ def _reproduce(argv: Sequence[str] | None) -> int:
         return 0
     check_data(plan.jobs)
 
-    status, failed = 0, []
+    status = 0
+    failed: list[Job] = []
     for _ in range(2):  # what failed is tried once more, when all others are through
         if flags["ray"] is None:
             status, failed = _one_by_one(plan)
@@ -74,7 +76,7 @@ def _one_by_one(plan: Plan) -> tuple[int, list[Job]]:
     return 0, failed
 
 
-def _announce(plan: Plan, job: Job, at_once: int = 1):
+def _announce(plan: Plan, job: Job, at_once: int = 1) -> None:
     """Says that a job begins or goes on, and how long all will take if so many run at once."""
     number = plan.jobs.index(job) + 1
     left = _time_left(plan, at_once)
@@ -95,22 +97,12 @@ def _time_left(plan: Plan, at_once: int) -> str:
     return f"; {'' if is_all else 'more than '}{readable_time(seconds / at_once)} left" if seconds else ""
 
 
-def _resources(flags: dict) -> Resources:
-    """What a job gets under `--ray`. Raises InputError for what is no such number, or is given without `--ray`."""
-    given = {}
-    for name, kind, least in (("cpus", int, 1), ("gpus", float, 0)):
-        flag, text = f"--{name}-per-job", flags[f"{name}_per_job"]
-        if text is None:
-            continue
-        if flags["ray"] is None:
-            raise InputError(f"{flag} is for jobs that --ray carries out; give --ray local, or leave it out")
-        try:
-            given[name] = kind(text)
-        except ValueError:
-            given[name] = -1
-        if not least <= given[name] < 1e6:
-            raise InputError(f"{flag} is {shown(text)}; give a number of at least {least}")
-    return Resources(**given)
+def _resources(flags: dict[str, Any]) -> Resources:
+    """What a job gets under `--ray`. Raises InputError for what it cannot be, or what is given without `--ray`."""
+    given = [(f"--{name.replace('_', '-')}", {name: flags[name]}) for name in Resources.model_fields if flags[name]]
+    if given and flags["ray"] is None:
+        raise InputError(f"{given[0][0]} is for jobs that --ray carries out; give --ray local, or leave it out")
+    return build_config(Resources, given)
 
 
 def _parser() -> Parser:
@@ -121,22 +113,21 @@ def _parser() -> Parser:
     runs = parser.add_argument_group("number of runs")
     shared = parser.add_argument_group("settings of every search and retraining")
     for name in SHARED:
-        text = {
+        described = {
             "preset": f"{', '.join(PRESETS)}; paper is the default",
             "config": "a YAML file of settings; those of one stage under search: or train:",
-        }
-        described = text.get(name) or Settings.model_fields[name].description
+        }.get(name) or Settings.model_fields[name].description
         shared.add_argument("--" + name.replace("_", "-"), metavar=name.upper(), help=described)
     for name, field in Protocol.model_fields.items():
-        text = f"{field.description}; as the preset says if not given"
-        runs.add_argument("--" + name, metavar=name.upper(), help=text)
+        help_text = f"{field.description}; as the preset says if not given"
+        runs.add_argument("--" + name, metavar=name.upper(), help=help_text)
     machines = parser.add_argument_group("several jobs at once")
     machines.add_argument(
         "--ray",
         metavar="local|ADDRESS",
         help="give the jobs to Ray, here or on a cluster that sees the same folders; one by one if not given",
     )
-    machines.add_argument("--cpus-per-job", metavar="N", help="CPU cores, and threads, of a job under --ray; 1")
-    machines.add_argument("--gpus-per-job", metavar="X", help="GPUs of a job under --ray, 0.5 for two on one; 1 if any")
+    for name, field in Resources.model_fields.items():
+        machines.add_argument("--" + name.replace("_", "-"), metavar=name.upper(), help=field.description)
     shared.add_argument("--plugin", action="append", metavar="FILE.py", help="a file that registers operators")
     return parser

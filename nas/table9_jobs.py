@@ -68,19 +68,26 @@ class Job:
             return "finished"
         return "unfinished" if self.run.exists() else "to do"
 
-    def genotype(self) -> Genotype | None:
-        """The cell that this job trains, or None if it is not known yet; also for a search, which finds it."""
+    def genotype(self) -> Genotype:
+        """The cell that this job trains or, a search, has found. Raises InputError if it is not known yet."""
+        known = self.known_genotype()
+        if known is None:
+            raise InputError(f"{self.title}: its cell is not known yet")
+        return known
+
+    def known_genotype(self) -> Genotype | None:
+        """The same, or None if it is not known yet."""
         if isinstance(self.subject, Genotype):
             return self.subject
         if isinstance(self.subject, Selection):
             selected = self.subject.selected()
-            return None if selected is None else selected.genotype()
+            return None if selected is None else selected.known_genotype()
         found = self.subject if isinstance(self.subject, Job) else self
         return load_genotype(found.run.genotype) if found.run.is_finished() else None
 
     def is_ready(self) -> bool:
         """Whether all that this job needs is there."""
-        return self.stage == "search" or self.genotype() is not None
+        return self.stage == "search" or self.known_genotype() is not None
 
     def carry_out(self) -> int:
         """Starts or resumes the run, as its command would, and returns the exit status; a crash is printed."""
@@ -89,7 +96,7 @@ class Job:
             words.append("--resume")
         else:
             words += [word for path in self.config.plugin for word in ("--plugin", path)]
-            words = [*(["--space", self.subject] if self.stage == "search" else [self.genotype().to_json()]), *words]
+            words += ["--space", self.subject] if isinstance(self.subject, str) else [self.genotype().to_json()]
         try:
             return (cli.search if self.stage == "search" else cli.train)(words)
         except Exception:
@@ -110,7 +117,8 @@ class Selection:
             return None
         if not self.trainings:
             return self.searches[0]
-        return min(self.trainings, key=lambda job: job.run.result()["test_error_percent"]).subject
+        errors = [job.run.result()["test_error_percent"] for job in self.trainings]
+        return self.searches[errors.index(min(errors))]
 
 
 @dataclass(frozen=True)
@@ -144,7 +152,7 @@ def plan_jobs(flags: dict[str, Any]) -> Plan:
             raise InputError(f'--spaces names "{space.name}" twice; give each space once, under a name of its own')
         spaces[space.name] = given, space
 
-    def job(name: str, stage: str, seed: int, subject) -> Job:
+    def job(name: str, stage: str, seed: int, subject: "str | Job | Selection | Genotype") -> Job:
         config = configs["train" if stage == "random" else stage].model_copy(update={"seed": seed})
         if stage == "search":
             config = config.model_copy(update={"space": spaces[name][0]})
@@ -202,7 +210,7 @@ def _layers(section: str, flags: dict[str, Any], kind: type[BaseModel]) -> list[
     return layers + [(f"--{name.replace('_', '-')}", {name: flags[name]}) for name in given]
 
 
-def check_unchanged(job: Job):
+def check_unchanged(job: Job) -> None:
     """Raises InputError if the run in the job's folder is not the one asked for: a table does not mix settings."""
     from search_spaces.registry import plugins_of
     from search_spaces.space import load_space
@@ -223,14 +231,14 @@ def check_unchanged(job: Job):
     else:
         trained = load_genotype(job.run.genotype)
         operators = trained.operators
-        if trained != job.genotype():
+        if trained != job.known_genotype():
             raise InputError(f"{job.run.path} trained another cell than the one that is now asked for; {advice}")
     copies = {sha256(path.read_bytes()).hexdigest() for path in job.run.plugins}
     if not {plugin.sha256 for plugin in plugins_of(operators)} <= copies:
         raise InputError(f"{job.run.path} was run with other plug-ins than are given now; {advice}")
 
 
-def check_data(jobs: Sequence[Job]):
+def check_data(jobs: Sequence[Job]) -> None:
     """Raises InputError if the jobs that are left have no data, or other data than those that were begun."""
     from nas.data import load_data
 

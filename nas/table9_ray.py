@@ -4,11 +4,15 @@ Every machine needs this package, and sees the folder of the table and that of t
 resumed as it would be by its command, so a task whose worker is lost is simply given to another one.
 """
 
+import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field
+
+from nas.config import Count, NotNegative
 from nas.table9_jobs import FAILED, Job, Plan
 from search_spaces.errors import InputError
 
@@ -17,12 +21,17 @@ LOCAL = "local"
 PATIENCE = 60  # seconds for the jobs to save themselves when the command is interrupted
 
 
-@dataclass(frozen=True)
-class Resources:
-    """What a job is declared to need: CPU cores, which are also its threads, and GPUs; None: one, if there are some."""
+class Resources(BaseModel):
+    """What a job is declared to need."""
 
-    cpus: int = 1
-    gpus: float | None = None
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cpus_per_job: Count = Field(
+        1, description="CPU cores, which are also the threads, of a job under --ray (default: 1)"
+    )
+    gpus_per_job: NotNegative | None = Field(
+        None, description="GPUs of a job under --ray, 0.5 puts two on one; one if not given and the cluster has some"
+    )
 
 
 def carry_out_on_ray(
@@ -37,9 +46,8 @@ def carry_out_on_ray(
     """
     ray = _connect(address)
     try:
-        resources, at_once = _check_resources(ray, plan, resources)
-        options = {"num_cpus": resources.cpus, "num_gpus": resources.gpus, "max_retries": RETRIES}
-        task = ray.remote(**options)(_carry_out)
+        cpus, gpus, at_once = _check_resources(ray, plan, resources)
+        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(_carry_out)
         begun: set[str] = set()
         running: dict[Any, Job] = {}
         failed: list[Job] = []
@@ -48,7 +56,7 @@ def carry_out_on_ray(
                 if str(job.run.path) not in begun and not job.run.is_finished() and job.is_ready():
                     begun.add(str(job.run.path))
                     announce(job, at_once)
-                    running[task.remote(_with_threads(job, resources.cpus), os.getcwd())] = job
+                    running[task.remote(_with_threads(job, cpus), os.getcwd())] = job
             if not running:
                 return 0, failed
             status, job = _next_to_end(ray, running)
@@ -63,7 +71,7 @@ def carry_out_on_ray(
         ray.shutdown()
 
 
-def _connect(address: str):
+def _connect(address: str) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     try:
@@ -74,27 +82,27 @@ def _connect(address: str):
         ) from None
     try:
         if address == LOCAL:
-            ray.init(address="local", include_dashboard=False, logging_level="error", object_store_memory=2**27)
+            ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, object_store_memory=2**27)
         else:
-            ray.init(address=address, logging_level="error")
+            ray.init(address=address, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f'no Ray cluster at --ray "{address}" ({reason}); give local, or the address of one') from None
     return ray
 
 
-def _check_resources(ray, plan: Plan, asked: Resources) -> tuple[Resources, int]:
-    """(the resources of a job, how many jobs run at once)."""
+def _check_resources(ray: Any, plan: Plan, asked: Resources) -> tuple[int, float, int]:
+    """(CPU cores of a job, its GPUs, how many jobs run at once)."""
     has = ray.cluster_resources()
-    cpus, gpus = has.get("CPU", 0), has.get("GPU", 0)
-    wants_gpu = asked.gpus is None and gpus > 0 and plan.jobs[0].config.device != "cpu"
-    each = replace(asked, gpus=float(wants_gpu) if asked.gpus is None else asked.gpus)
-    if each.cpus > cpus or each.gpus > gpus:
+    all_cpus, all_gpus = has.get("CPU", 0), has.get("GPU", 0)
+    wants_gpu = all_gpus > 0 and plan.jobs[0].config.device != "cpu"
+    cpus, gpus = asked.cpus_per_job, float(wants_gpu) if asked.gpus_per_job is None else asked.gpus_per_job
+    if cpus > all_cpus or gpus > all_gpus:
         raise InputError(
-            f"a job is to have {each.cpus} CPU cores and {each.gpus:g} GPUs; the Ray cluster has {cpus:g} and {gpus:g},"
+            f"a job is to have {cpus} CPU cores and {gpus:g} GPUs; the Ray cluster has {all_cpus:g} and {all_gpus:g},"
             " give less to --cpus-per-job and --gpus-per-job"
         )
-    return each, int(min(cpus // each.cpus, gpus // each.gpus if each.gpus else cpus))
+    return cpus, gpus, int(min(all_cpus // cpus, all_gpus // gpus if gpus else all_cpus))
 
 
 def _with_threads(job: Job, cpus: int) -> Job:
@@ -108,7 +116,7 @@ def _carry_out(job: Job, folder: str) -> int:
     return job.carry_out()
 
 
-def _next_to_end(ray, running: dict[Any, Job]) -> tuple[int, Job]:
+def _next_to_end(ray: Any, running: dict[Any, Job]) -> tuple[int, Job]:
     """Waits for the next job to end and takes it from `running`; (its exit status, the job)."""
     (ended,), _ = ray.wait(list(running))
     job = running.pop(ended)

@@ -274,7 +274,9 @@ def to_markdown(content: dict[str, Any], plan: Plan) -> str:
 
 
 def _results_table(spaces: dict[str, Any]) -> str:
-    rows = [["row", "space", "test error %, paper", "selected cell", "random cells", "parameters M, paper"]]
+    rows: list[list[Any]] = [
+        ["row", "space", "test error %, paper", "selected cell", "random cells", "parameters M, paper"]
+    ]
     rows[0] += ["found cells at 36 channels, 20 cells", "selected as trained", "random as trained"]
     for name, space in spaces.items():
         summary = space["summary"]
@@ -299,7 +301,7 @@ def _spread(found: dict[str, Any], scale: float, digits: int) -> str | None:
 
 
 def _usage_table(spaces: dict[str, Any]) -> str:
-    rows = [["space", "cell", "edges", "each by chance", "found"]]
+    rows: list[list[Any]] = [["space", "cell", "edges", "each by chance", "found"]]
     for name, space in spaces.items():
         for kind, usage in space["summary"]["operators"].items():
             counts = sorted(usage["counts"].items(), key=lambda pair: -pair[1])
@@ -309,7 +311,7 @@ def _usage_table(spaces: dict[str, Any]) -> str:
 
 
 def _removal_table(spaces: dict[str, Any]) -> str:
-    rows = [["space", "points, mean over the searches"]]
+    rows: list[list[Any]] = [["space", "points, mean over the searches"]]
     for name, space in spaces.items():
         found = space["summary"]["error_points_without_operator"]
         ordered = sorted(found.items(), key=lambda pair: -pair[1]["mean"])
@@ -318,7 +320,9 @@ def _removal_table(spaces: dict[str, Any]) -> str:
 
 
 def _budget_table(spaces: dict[str, Any]) -> str:
-    rows = [["space", "stage", "epochs", "training images", "test images", "held out", "pixels", "channels", "cells"]]
+    rows: list[list[Any]] = [
+        ["space", "stage", "epochs", "training images", "test images", "held out", "pixels", "channels", "cells"]
+    ]
     rows[0] += ["order", "seeds", "minutes in all", "device"]
     for name, space in spaces.items():
         for stage, done in space["summary"]["budget"].items():

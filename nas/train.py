@@ -31,7 +31,7 @@ class TrainState(RunState):
         torch.manual_seed(step_seed(config.seed, "initial weights", 0, 0))
         compiled, precision = config.compile is not False, DTYPES[config.precision]
         self.network = Network(genotype, config.channels, config.layers, classes, config.auxiliary, compiled, precision)
-        self.network.to(device, memory_format=torch.channels_last)
+        self.network.to(device).to(memory_format=torch.channels_last)
         if config.sync_batch_norm and parallel.size() > 1:
             synchronize_batch_norm(self.network)
         self.optimizer = sgd(self.network.parameters(), config, device)
@@ -72,7 +72,7 @@ def error_percent(network: Network, data: ImageData) -> float:
     return 100 * errors.item() / len(data.test_labels)
 
 
-class Training(Epochs):
+class Training(Epochs[TrainState, TrainConfig]):
     """The epochs of a retraining, and what is recorded of each."""
 
     def __init__(self, config: TrainConfig, genotype: Genotype, data: ImageData, run: RunDir | None):
@@ -85,12 +85,18 @@ class Training(Epochs):
         self.whole_step = as_graph(self._tensor_step, config, self.device)
         self.rows: list[dict[str, Any]] = []  # of metrics.jsonl
 
-    def resume(self):
+    def resume(self) -> None:
         """Goes on from the run's checkpoint, if it has one."""
         self.state.resume_from(self.run)
-        self.rows = parallel.from_first(None if self.run is None else self.run.rows("metrics"))
+        self.rows = parallel.from_first([] if self.run is None else self.run.rows("metrics"))
 
-    def _tensor_step(self, images, labels, learning_rate, drop_path_probability) -> torch.Tensor:
+    def _tensor_step(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        learning_rate: float | torch.Tensor,
+        drop_path_probability: float | torch.Tensor,
+    ) -> torch.Tensor:
         return training_step(self.state, (images, labels), self.config, learning_rate, drop_path_probability)
 
     def train_step(self, epoch: int, step: int) -> torch.Tensor:

@@ -13,6 +13,7 @@ import pytest
 
 from nas import table9_ray
 from nas.table9 import reproduce_table9
+from nas.table9_ray import Resources
 from tests.test_table9 import CALL, write_inputs
 
 ROOT = Path(__file__).parent.parent
@@ -105,21 +106,20 @@ class FakeRay:
 @pytest.mark.parametrize(
     ("asked", "device", "gpus", "at_once"),
     [
-        (table9_ray.Resources(), "auto", 1, 1),
-        (table9_ray.Resources(), "cpu", 0, 4),
-        (table9_ray.Resources(2, 0.5), "auto", 0.5, 2),
-        (table9_ray.Resources(3, 0.25), "auto", 0.25, 1),
+        (Resources(), "auto", 1, 1),
+        (Resources(), "cpu", 0, 4),
+        (Resources(cpus_per_job=2, gpus_per_job=0.5), "auto", 0.5, 2),
+        (Resources(cpus_per_job=3, gpus_per_job=0.25), "auto", 0.25, 1),
     ],
 )
 def test_a_job_gets_a_gpu_where_there_is_one(asked, device, gpus, at_once, here):
     plan = plan_on(device)
-    resources, jobs = table9_ray._check_resources(FakeRay(), plan, asked)
-    assert (resources.cpus, resources.gpus, jobs) == (asked.cpus, gpus, at_once)
+    assert table9_ray._check_resources(FakeRay(), plan, asked) == (asked.cpus_per_job, gpus, at_once)
 
 
 def test_more_than_the_cluster_has_is_refused(here, refused):
     with refused("8 CPU cores", "has 4", "--cpus-per-job"):
-        table9_ray._check_resources(FakeRay(), plan_on("cpu"), table9_ray.Resources(8))
+        table9_ray._check_resources(FakeRay(), plan_on("cpu"), Resources(cpus_per_job=8))
 
 
 def plan_on(device):
