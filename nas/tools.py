@@ -37,17 +37,23 @@ def check_operator(argv: Sequence[str] | None = None) -> int:
 def _draw_cells(argv: Sequence[str] | None):
     parser = _parser("draw_cells.py", "Draw the normal and the reduction cell of a genotype.", genotype=True)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for normal.* and reduce.*")
+    parser.add_argument("--format", nargs="+", default=["svg", "png"], help="svg, png, pdf; svg png if not given")
     parser.add_argument(
-        "--format", nargs="+", default=["svg", "png"], help="svg, png, pdf (which needs a system Graphviz); svg png"
+        "--width",
+        metavar="column|page|CM",
+        help="as wide as a paper's column (8.4 cm) or page (17.4 cm), or so many cm",
     )
+    parser.add_argument("--together", action="store_true", help="both cells in one picture, cells.*")
+    parser.add_argument("--style", default="colour", help="colour, or grey, which needs no colour to be read")
     flags = parser.parse(argv)
     genotype = _load(flags)
 
-    from cells.diagram import draw_genotype
+    from cells.figure import draw_figure
 
     published = flags["genotype"].lower()
     name = published if published in published_genotypes() else None
-    for path in draw_genotype(genotype, flags["out"], flags["format"], name):
+    options = {option: flags[option] for option in ("width", "together", "style")}
+    for path in draw_figure(genotype, flags["out"], flags["format"], name, **options):
         print(path)
 
 
