@@ -18,9 +18,9 @@ from nas.run_dir import RunDir
 from search_spaces.errors import InputError, suggest
 from search_spaces.space import SearchSpace, load_space
 
-FORMATS = {".gif": "GIF", ".png": "PNG", ".webp": "WEBP"}  # all three move; PNG and WebP keep every colour
+FORMATS = {".gif": "GIF", ".png": "PNG", ".webp": "WEBP"}  # all three move
 HELD_MILLISECONDS = 3000  # the last frame
-COLOURS = 128  # of a GIF: the commonest, which are the plain ones, and those of the smooth edges between them
+COLOURS = 128  # of all frames: the commonest, which are the plain ones, and those of the smooth edges between them
 TOLERANCE = 8  # of 255: Pillow finds the nearest colour to about this much
 SAMPLED_FRAMES = 8  # from which those are chosen
 
@@ -98,8 +98,9 @@ def write_animation(frames: Sequence[Image.Image], path: Path, milliseconds: int
     """Writes frames of so many milliseconds each, the last one held, again and again from the first one."""
     durations = [milliseconds] * (len(frames) - 1) + [max(milliseconds, HELD_MILLISECONDS)]
     file_format = FORMATS[path.suffix.lower()]
-    if file_format == "GIF":
-        frames = with_one_palette(frames)
+    frames = with_one_palette(frames)
+    if file_format == "WEBP":  # has no palettes, and packs few colours well
+        frames = [frame.convert("RGB") for frame in frames]
     options = {"WEBP": {"lossless": True}, "GIF": {"disposal": 1}}.get(file_format, {})
     content = io.BytesIO()
     frames[0].save(

@@ -29,6 +29,7 @@ from nas.device import DTYPES, arithmetic, resolve_device
 from nas.interrupt import StopRequest
 from nas.loop import Epochs, RunState, apply_gradients, batch_sums, has_fused_optimizers, run_epochs, sgd
 from nas.run_dir import RunDir
+from nas.tensorboard import curves_of
 from nas.trouble import find_trouble
 from search_spaces.space import SearchSpace
 
@@ -105,11 +106,13 @@ class Search(Epochs):
         self.whole_step = as_graph(self._tensor_step, config, device)
         self.rows: list[dict[str, Any]] = []  # of metrics.jsonl
         self.alphas: list[dict[str, Any]] = []  # of alphas.jsonl
+        self.curves = curves_of(run, config, space)
 
     def resume(self):
         """Goes on from the run's checkpoint, if it has one."""
         self.state.resume_from(self.run)
         self.rows, self.alphas = self.run.rows("metrics"), self.run.rows("alphas")
+        self.curves.write(self.rows, self.alphas)
 
     def _tensor_step(self, images, labels, validation_images, validation_labels, learning_rate) -> torch.Tensor:
         validation = validation_images, validation_labels
@@ -159,6 +162,7 @@ class Search(Epochs):
             self.run.append("metrics", row)
             self.run.write_genotype(genotype)
             draw_genotype(genotype, self.run.diagrams)
+            self.curves.write(self.rows, self.alphas)
         before = self.epoch_before_collapse()
         return said if before is None else f"{said}, which rises: stopping, with the cell of epoch {before + 1}"
 

@@ -16,6 +16,7 @@ from nas.device import DTYPES, arithmetic, resolve_device
 from nas.interrupt import StopRequest
 from nas.loop import Epochs, RunState, apply_gradients, batch_sums, run_epochs, sgd
 from nas.run_dir import RunDir
+from nas.tensorboard import curves_of
 from nas.trouble import find_trouble
 
 TEST_BATCH = 256  # images; changes memory, not the result
@@ -79,11 +80,13 @@ class Training(Epochs):
         self.state = TrainState(config, genotype, len(data.classes), self.device)
         self.whole_step = as_graph(self._tensor_step, config, self.device)
         self.rows: list[dict[str, Any]] = []  # of metrics.jsonl
+        self.curves = curves_of(run, config)
 
     def resume(self):
         """Goes on from the run's checkpoint, if it has one."""
         self.state.resume_from(self.run)
         self.rows = self.run.rows("metrics")
+        self.curves.write(self.rows)
 
     def _tensor_step(self, images, labels, learning_rate, drop_path_probability) -> torch.Tensor:
         return training_step(self.state, (images, labels), self.config, learning_rate, drop_path_probability)
@@ -107,6 +110,7 @@ class Training(Epochs):
         )
         if self.run is not None:
             self.run.append("metrics", self.rows[-1])
+            self.curves.write(self.rows)
         return ""
 
 
