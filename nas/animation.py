@@ -58,20 +58,22 @@ def search_frames(run: RunDir) -> list[Image.Image]:
     """
     if not run.exists() or not run.is_search():
         raise InputError(f"{run.path} is not the run folder of a search; give one, such as runs/search/darts/seed0")
-    alphas, metrics = run.rows("alphas"), {row["epoch"]: row for row in run.rows("metrics")}
+    alphas = run.rows("alphas")
     if not alphas:
         raise InputError(f"{run.path} has no finished epoch yet; wait for its first one, or go on with --resume")
-    space = load_space(run.space)
-    epochs = max(read_settings(run.config, "search")["epochs"], alphas[-1]["epoch"] + 1)
-    captions = [_caption(row["epoch"], epochs, metrics.get(row["epoch"], {})) for row in alphas]
+    space, epochs = load_space(run.space), read_settings(run.config, "search")["epochs"]
     taken = run.result().get("genotype_after_epochs", epochs) if run.is_finished() else epochs
-    if taken <= alphas[-1]["epoch"]:
-        alphas += [row for row in alphas if row["epoch"] == taken - 1]
-        captions.append(f"stopped early, with the cells of epoch {taken}")
     try:
-        return [cells_frame(space, row, text) for row, text in zip(alphas, captions, strict=True)]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"alphas.jsonl in {run.path} does not fit its space.yaml: {error}") from None
+        metrics = {row["epoch"]: row for row in run.rows("metrics")}
+        frames = [cells_frame(space, row, _caption(row["epoch"], epochs, metrics)) for row in alphas]
+        if taken <= alphas[-1]["epoch"]:
+            row = next(row for row in alphas if row["epoch"] == taken - 1)
+            frames.append(cells_frame(space, row, f"stopped early, with the cells of epoch {taken}"))
+    except (KeyError, TypeError, ValueError, StopIteration) as error:
+        raise InputError(
+            f"the epochs in {run.path} do not fit its space.yaml: {error}; start anew with --force"
+        ) from None
+    return frames
 
 
 def cells_frame(space: SearchSpace, alphas: dict[str, Any], caption: str) -> Image.Image:
@@ -88,9 +90,10 @@ def softmax(alphas: Sequence[Sequence[float]]) -> list[list[float]]:
     return scipy.special.softmax(np.asarray(alphas, dtype=np.float64), axis=-1).tolist()
 
 
-def _caption(epoch: int, epochs: int, metrics: dict[str, Any]) -> str:
+def _caption(epoch: int, epochs: int, metrics: dict[int, dict[str, Any]]) -> str:
     names = {"train_error_percent": "training error", "validation_error_percent": "validation error"}
-    errors = [f"{name} {metrics[key]:.1f} %" for key, name in names.items() if key in metrics]
+    row = metrics.get(epoch, {})
+    errors = [f"{name} {row[key]:.1f} %" for key, name in names.items() if key in row]
     return ", ".join([f"epoch {epoch + 1} of {epochs}", *errors])
 
 
