@@ -35,9 +35,11 @@ def _search(argv: Sequence[str] | None) -> int:
     from nas.collapse import check_early_stop
     from nas.estimate import estimate_search
     from nas.search import run_search
+    from nas.tensorboard import check_tensorboard
     from search_spaces.space import load_space
 
     check_early_stop(config)
+    check_tensorboard(config)
     asked.load_plugins()
     space = load_space(run.space if asked.is_taken_up else config.space)
     if asked.is_taken_up and asked.names("space") and replace(load_space(config.space), name=space.name) != space:
@@ -116,8 +118,10 @@ def _train(argv: Sequence[str] | None) -> int:
 
     from cells.network import check_operators
     from nas.estimate import estimate_training
+    from nas.tensorboard import check_tensorboard
     from nas.train import run_training
 
+    check_tensorboard(config)
     asked.load_plugins(*plugins_beside(argument))
     genotype = load_genotype(run.genotype if asked.is_taken_up else argument)
     if asked.is_taken_up and argument is not None and load_genotype(argument) != genotype:

@@ -76,6 +76,7 @@ class Settings(BaseModel):
     )
     save_every: Positive = Field(10.0, description="minutes between two checkpoints within an epoch")
     stop_after: Positive | None = Field(None, description="minutes after which the run saves itself and stops")
+    tensorboard: bool = Field(False, description="write what is measured for TensorBoard, too, after each epoch")
 
 
 class SearchConfig(Settings):
@@ -132,7 +133,17 @@ class TrainConfig(Settings):
 
 
 # How a run is carried out, not what it computes, but for rounding: these may differ between a run and its continuation.
-RUN_CONTROL = ("device", "threads", "compile", "deterministic", "save_every", "stop_after", "plugin", "memory")
+RUN_CONTROL = (
+    "device",
+    "threads",
+    "compile",
+    "deterministic",
+    "save_every",
+    "stop_after",
+    "plugin",
+    "memory",
+    "tensorboard",
+)
 
 
 def read_settings(path: Path, command: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The one place that knows the files of a run folder.
 
     config.yaml space.yaml environment.json plugins/ log.txt metrics.jsonl alphas.jsonl
-    checkpoint.pt checkpoint.previous.pt genotype.json diagrams/{normal,reduce}.{dot,svg,png} weights.pt result.json
+    checkpoint.pt checkpoint.previous.pt genotype.json diagrams/{normal,reduce}.{dot,svg,png} tensorboard/
+    weights.pt result.json
 
 result.json is written last: where it is, the run is finished. While a process writes here, it holds a lock on .lock,
 which the system takes from it when it ends, however it ends; .owner.json says who holds it.
@@ -36,7 +37,7 @@ _FILES = (
     "removal.json",
     "result.json",
 )
-_FOLDERS = ("plugins", "diagrams")
+_FOLDERS = ("plugins", "diagrams", "tensorboard")
 
 
 class RunDir:
@@ -64,6 +65,10 @@ class RunDir:
     @property
     def diagrams(self) -> Path:
         return self.path / "diagrams"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
 
     @property
     def checkpoint(self) -> Path:

@@ -32,6 +32,7 @@ from nas.interrupt import StopRequest
 from nas.loop import Epochs, RunState, apply_gradients, batch_sums, has_fused_optimizers, run_epochs, sgd
 from nas.parallel import gradients_of_mean
 from nas.run_dir import RunDir
+from nas.tensorboard import curves_of
 from nas.trouble import find_trouble
 from search_spaces.space import SearchSpace
 
@@ -110,12 +111,14 @@ class Search(Epochs[SearchState, SearchConfig]):
         self.whole_step = as_graph(self._tensor_step, config, device)
         self.rows: list[dict[str, Any]] = []  # of metrics.jsonl
         self.alphas: list[dict[str, Any]] = []  # of alphas.jsonl
+        self.curves = curves_of(run, config, space)
 
     def resume(self) -> None:
         """Goes on from the run's checkpoint, if it has one."""
         self.state.resume_from(self.run)
         rows = ([], []) if self.run is None else (self.run.rows("metrics"), self.run.rows("alphas"))
         self.rows, self.alphas = parallel.from_first(rows)
+        self.curves.write(self.rows, self.alphas)
 
     def _tensor_step(
         self,
@@ -172,6 +175,7 @@ class Search(Epochs[SearchState, SearchConfig]):
             self.run.append("metrics", row)
             self.run.write_genotype(genotype)
             draw_genotype(genotype, self.run.diagrams)
+            self.curves.write(self.rows, self.alphas)
         before = self.epoch_before_collapse()
         return said if before is None else f"{said}, which rises: stopping, with the cell of epoch {before + 1}"
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cells.genotype import Genotype, load_genotype, published_genotypes
-from nas.cli import plugins_beside
+from nas.cli import genotype_name, plugins_beside
 from nas.command_line import Parser, run_command
+from search_spaces.errors import InputError
 
 COST_SIZE = 32  # pixels a side of the maps for which an operator's multiply-adds are counted
 
@@ -35,24 +36,39 @@ def check_operator(argv: Sequence[str] | None = None) -> int:
 
 
 def _draw_cells(argv: Sequence[str] | None):
-    parser = _parser("draw_cells.py", "Draw the normal and the reduction cell of a genotype.", genotype=True)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for normal.* and reduce.*")
+    parser = _parser("draw_cells.py", "Draw the normal and the reduction cell of genotypes.", genotypes="+")
     parser.add_argument(
-        "--format", nargs="+", default=["svg", "png"], help="svg, png, pdf (which needs a system Graphviz); svg png"
+        "--out", type=Path, required=True, metavar="DIR", help="folder for normal.* and reduce.*; of several, DIR/NAME"
     )
+    parser.add_argument("--format", nargs="+", default=["svg", "png"], help="svg, png, pdf; svg png if not given")
+    parser.add_argument(
+        "--width",
+        metavar="column|page|CM",
+        help="as wide as a paper's column (8.4 cm) or page (17.4 cm), or so many cm",
+    )
+    parser.add_argument("--together", action="store_true", help="both cells in one picture, cells.*")
+    parser.add_argument("--style", default="colour", help="colour, or grey, which needs no colour to be read")
     flags = parser.parse(argv)
-    genotype = _load(flags)
+    arguments = flags["genotype"]
+    folders = [flags["out"] / genotype_name(argument) if len(arguments) > 1 else flags["out"] for argument in arguments]
+    if len(set(folders)) < len(folders):
+        twice = next(folder for folder in folders if folders.count(folder) > 1)
+        raise InputError(f"two of the genotypes would both be drawn in {twice}; draw them one by one")
+    plugins = [path for argument in arguments for path in plugins_beside(argument)]
+    _load_plugins(dict.fromkeys([*plugins, *flags["plugin"]]))
+    genotypes = [load_genotype(argument) for argument in arguments]
 
-    from cells.diagram import draw_genotype
+    from cells.figure import draw_figure
 
-    published = flags["genotype"].lower()
-    name = published if published in published_genotypes() else None
-    for path in draw_genotype(genotype, flags["out"], flags["format"], name):
-        print(path)
+    options = {option: flags[option] for option in ("width", "together", "style")}
+    for argument, genotype, folder in zip(arguments, genotypes, folders, strict=True):
+        name = argument.lower() if argument.lower() in published_genotypes() else None
+        for path in draw_figure(genotype, folder, flags["format"], name, **options):
+            print(path)
 
 
 def _describe_genotype(argv: Sequence[str] | None):
-    parser = _parser("describe_genotype.py", "Count what the network of a genotype costs, as JSON.", genotype=True)
+    parser = _parser("describe_genotype.py", "Count what the network of a genotype costs, as JSON.", genotypes=None)
     parser.add_argument("--channels", type=_whole_number(1), default=36, help="initial channels (default: 36)")
     parser.add_argument("--layers", type=_whole_number(1), default=20, help="cells (default: 20)")
     parser.add_argument("--classes", type=_whole_number(1), default=10, help="classes (default: 10)")
@@ -112,11 +128,13 @@ def _check_operator(argv: Sequence[str] | None):
     print(f"with affine BatchNorm; multiply-adds of one {COST_SIZE}x{COST_SIZE} map")
 
 
-def _parser(program: str, description: str, genotype: bool = False) -> Parser:
+def _parser(program: str, description: str, genotypes: str | int | None = 0) -> Parser:
+    """A parser with `--plugin`; `genotypes` is how many GENOTYPE arguments it takes: 0, None for one, or "+"."""
     parser = Parser(prog=program, description=description)
-    if genotype:
+    if genotypes != 0:
         parser.add_argument(
             "genotype",
+            nargs=genotypes,
             metavar="GENOTYPE",
             help="a JSON file, a published name such as darts_v2, a search's run folder, or Genotype(normal=[…], …)",
         )

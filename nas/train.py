@@ -19,6 +19,7 @@ from nas.interrupt import StopRequest
 from nas.loop import Epochs, RunState, apply_gradients, batch_sums, run_epochs, sgd
 from nas.parallel import gradients_of_mean
 from nas.run_dir import RunDir
+from nas.tensorboard import curves_of
 from nas.trouble import find_trouble
 
 TEST_BATCH = 256  # images; changes memory, not the result
@@ -84,11 +85,13 @@ class Training(Epochs[TrainState, TrainConfig]):
         self.state = TrainState(config, genotype, len(data.classes), self.device)
         self.whole_step = as_graph(self._tensor_step, config, self.device)
         self.rows: list[dict[str, Any]] = []  # of metrics.jsonl
+        self.curves = curves_of(run, config)
 
     def resume(self) -> None:
         """Goes on from the run's checkpoint, if it has one."""
         self.state.resume_from(self.run)
         self.rows = parallel.from_first([] if self.run is None else self.run.rows("metrics"))
+        self.curves.write(self.rows)
 
     def _tensor_step(
         self,
@@ -119,6 +122,7 @@ class Training(Epochs[TrainState, TrainConfig]):
         )
         if self.run is not None:
             self.run.append("metrics", self.rows[-1])
+            self.curves.write(self.rows)
         return ""
 
 

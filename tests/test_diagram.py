@@ -1,9 +1,12 @@
 """Pictures of cells: complete, well formed whatever a label holds, and drawn with nothing but what pip installs."""
 
+import importlib.metadata
+import importlib.util
 import re
 import shutil
 import struct
 import xml.etree.ElementTree as ET
+import zlib
 from collections import Counter
 
 import pytest
@@ -11,6 +14,8 @@ import pytest
 from cells import diagram
 from cells.diagram import cell_dot, cell_title, draw_genotype
 from cells.genotype import CellGenotype, Edge, Genotype, load_genotype, published_genotypes
+from cells.operator_looks import COLOURS
+from cells.rendering import size_in_points, system_graphviz
 from search_spaces.errors import InputError
 from search_spaces.registry import KINDS, Operator
 
@@ -32,9 +37,14 @@ def renderer(request, monkeypatch, tmp_path):
     """Runs a test with no program on PATH, and again with the system's Graphviz where there is one."""
     if request.param == "pip only":
         monkeypatch.setenv("PATH", str(tmp_path))
-    elif diagram.system_graphviz() is None:
+    elif system_graphviz() is None:
         pytest.skip("no system Graphviz")
     return request.param
+
+
+@pytest.fixture
+def without_svglib(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
 
 def one_node(*operators: str) -> CellGenotype:
@@ -46,6 +56,19 @@ def fake_dot(folder, script):
     (folder / "dot").write_text(f"#!/bin/sh\n{script}\n")
     (folder / "dot").chmod(0o755)
     return str(folder)
+
+
+def pdf_size(path) -> tuple[float, float]:
+    """Width and height of a PDF's page in points, found in its objects, packed or not."""
+    content = path.read_bytes()
+    assert content.startswith(b"%PDF")
+    for stream in re.findall(rb"stream\r?\n(.*?)endstream", content, re.DOTALL):
+        try:
+            content += zlib.decompress(stream)
+        except zlib.error:
+            continue
+    box = re.search(rb"/MediaBox ?\[ ?([\d. ]+)\]", content)[1].split()
+    return float(box[2]), float(box[3])
 
 
 def svg_texts(path) -> list[str]:
@@ -138,12 +161,14 @@ def test_the_title_says_which_cell_it_is_and_where_it_is_from(kind, found_by, na
 
 
 def test_every_kind_of_operator_has_its_colour():
-    assert set(diagram.COLOURS) == set(KINDS)
-    assert len(set(diagram.COLOURS.values())) == len(KINDS)
+    assert set(COLOURS) == set(KINDS)
+    assert len(set(COLOURS.values())) == len(KINDS)
 
 
 @pytest.mark.parametrize("dot", [None, "echo 'dot 1.0, a directory tool' >&2", "exit 1"])
-def test_pdf_without_a_system_graphviz_is_an_input_error_and_writes_nothing(dot, tmp_path, monkeypatch):
+def test_pdf_with_nothing_that_writes_it_is_an_input_error_and_writes_nothing(
+    dot, tmp_path, monkeypatch, without_svglib
+):
     monkeypatch.setenv("PATH", fake_dot(tmp_path / "bin", dot) if dot else str(tmp_path))
     with pytest.raises(InputError, match=r'"pdf" needs a system Graphviz.* ask for svg or png') as error:
         draw_genotype(load_genotype("darts_v2"), tmp_path / "out", ["svg", "pdf"])
@@ -151,12 +176,18 @@ def test_pdf_without_a_system_graphviz_is_an_input_error_and_writes_nothing(dot,
     assert not (tmp_path / "out").exists()
 
 
-def test_pdf_is_written_where_there_is_a_system_graphviz(tmp_path):
-    if diagram.system_graphviz() is None:
-        pytest.skip("no system Graphviz")
-    paths = draw_genotype(load_genotype("darts_v2"), tmp_path, ["pdf"])
-    assert [path.name for path in paths] == ["normal.dot", "normal.pdf", "reduce.dot", "reduce.pdf"]
-    assert paths[1].read_bytes().startswith(b"%PDF")
+def test_a_pdf_is_as_large_as_the_svg_and_the_same_bytes_again(renderer, tmp_path):
+    for folder in ("first", "again"):
+        paths = draw_genotype(load_genotype("darts_v2"), tmp_path / folder, ["svg", "pdf"])
+    assert [path.name for path in paths if path.suffix == ".pdf"] == ["normal.pdf", "reduce.pdf"]
+    for name in ("normal", "reduce"):
+        width, height = size_in_points((tmp_path / "first" / f"{name}.svg").read_bytes())
+        page = pdf_size(tmp_path / "first" / f"{name}.pdf")
+        assert page == pytest.approx((width, height), rel=0.04)  # the system's PDF has other fonts than its SVG
+        if renderer == "pip only":  # a system Graphviz writes the time
+            assert (tmp_path / "first" / f"{name}.pdf").read_bytes() == (
+                tmp_path / "again" / f"{name}.pdf"
+            ).read_bytes()
 
 
 def test_an_unknown_format_is_an_input_error(tmp_path):
@@ -164,7 +195,7 @@ def test_an_unknown_format_is_an_input_error(tmp_path):
         draw_genotype(load_genotype("darts_v2"), tmp_path / "out", ["pgn"])
 
 
-def test_a_system_graphviz_that_cannot_draw_is_passed_over(tmp_path, monkeypatch):
+def test_a_system_graphviz_that_cannot_draw_is_passed_over(tmp_path, monkeypatch, without_svglib):
     broken = 'test "$1" = -V && echo "dot - graphviz version 1" >&2 && exit 0; echo "no such format" >&2; exit 1'
     monkeypatch.setenv("PATH", fake_dot(tmp_path / "bin", broken))
     draw_genotype(load_genotype("darts_v2"), tmp_path / "out", ["svg"])
@@ -174,7 +205,7 @@ def test_a_system_graphviz_that_cannot_draw_is_passed_over(tmp_path, monkeypatch
 
 
 def test_without_any_renderer_the_error_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr(diagram.importlib.metadata, "files", lambda package: None)
+    monkeypatch.setattr(importlib.metadata, "files", lambda package: None)
     monkeypatch.setattr(shutil, "which", lambda program: None)
     with pytest.raises(InputError, match="pip install graphviz-pure"):
         draw_genotype(load_genotype("darts_v2"), tmp_path, ["svg"])

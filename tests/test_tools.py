@@ -97,6 +97,23 @@ def test_draw_cells_titles_a_published_cell_with_its_name_and_a_found_one_with_i
     assert "Ghost" in (tmp_path / "out" / "normal.dot").read_text()  # the plug-in's label
 
 
+def test_draw_cells_draws_a_figure_for_a_paper_with_both_cells_in_grey(tmp_path, capsys):
+    arguments = ["darts_v2", "--out", str(tmp_path), "--width", "column", "--together", "--style", "grey"]
+    assert tools.draw_cells([*arguments, "--format", "svg", "pdf"]) == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / f"cells.{kind}") for kind in ("dot", "svg", "pdf")]
+    assert 'width="238.11pt"' in (tmp_path / "cells.svg").read_text()
+    assert "#E69F00" not in (tmp_path / "cells.dot").read_text()
+
+
+def test_draw_cells_draws_several_genotypes_each_in_a_folder_of_its_name(run_folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert tools.draw_cells(["DARTS_V2", str(run_folder), "--out", str(out), "--format", "svg"]) == 0
+    drawn = {path.relative_to(out).as_posix() for path in out.glob("*/*.svg")}
+    names = ("darts_v2", f"{run_folder.parent.name}-search")
+    assert drawn == {f"{name}/{kind}.svg" for name in names for kind in ("normal", "reduce")}
+    assert "Ghost" in (out / names[1] / "normal.dot").read_text()
+
+
 def test_list_operators_shows_names_labels_and_costs(write_plugin, capsys):
     assert tools.list_operators(["--plugin", str(write_plugin())]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -139,6 +156,9 @@ def always_strided(channels, stride, affine):
         ("describe_genotype", ["darts_v2", "--plugin", "missing.py"], "missing.py"),
         ("draw_cells", ["darts_v2"], "--out"),
         ("draw_cells", ["darts_v2", "--out", "x", "--format", "gif"], "svg, png, pdf"),
+        ("draw_cells", ["darts_v2", "--out", "x", "--width", "colum"], "column"),
+        ("draw_cells", ["darts_v2", "--out", "x", "--style", "gray"], "grey"),
+        ("draw_cells", ["darts_v2", "DARTS_V2", "--out", "x"], "would both be drawn"),
         ("check_operator", ["sandglas"], '"sandglass"'),
         ("list_operators", ["sandglass"], "sandglass"),
     ],

@@ -1,0 +1,100 @@
+"""How an operator looks in every picture: its kind's colour, and a shade and a line of its own.
+
+The look depends on the operator's name and kind alone, so it is the same in both cells and in every figure. In style
+"grey", fills and lines tell operators apart without colour, on paper or to any eye.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+STYLES = ("colour", "grey")
+
+# Okabe and Ito's palette (2008), which colour-blind readers can tell apart; grey for what computes nothing, the
+# strongest, vermilion, for what the user brought.
+COLOURS = {
+    "none": "#BBBBBB",
+    "skip": "#7F7F7F",
+    "pooling": "#56B4E9",
+    "convolution": "#0072B2",
+    "separable": "#E69F00",
+    "dilated": "#CC79A7",
+    "bottleneck": "#009E73",
+    "block": "#D55E00",
+}
+TINTS = (0.28, 0.55, 0.82)  # of the fill; black or white text is readable on each
+DARKER = (0.0, 0.2, 0.4)  # the line, with the fill
+LINES = ("solid", "dashed", "dotted")
+
+# (shade, line) of what ships with the package: larger kernels are darker, variants of a block differ by their line.
+SHADES = {
+    "none": (0, "solid"),
+    "skip_connect": (0, "solid"),
+    "max_pool_3x3": (0, "solid"),
+    "avg_pool_3x3": (1, "solid"),
+    "sep_conv_3x3": (0, "solid"),
+    "sep_conv_5x5": (1, "solid"),
+    "sep_conv_7x7": (2, "solid"),
+    "dil_conv_3x3": (0, "solid"),
+    "dil_conv_5x5": (1, "solid"),
+    "conv_7x1_1x7": (0, "solid"),
+    "sandglass": (0, "solid"),
+    "sandglass_released": (0, "dashed"),
+    "sandglass_half": (0, "dotted"),
+    "inverted_residual": (1, "solid"),
+    "inverted_residual_t3": (1, "dashed"),
+    "inverted_low_depthwise": (1, "dotted"),
+    "bottleneck_depthwise": (2, "solid"),
+    "bottleneck_depthwise2": (2, "dashed"),
+}
+
+GREYS = {  # (fill of the lightest shade, 0 to 255, and the line) of a kind; a darker shade takes 34 off the fill
+    "none": (255, "solid"),
+    "skip": (255, "dashed"),
+    "pooling": (255, "dotted"),
+    "separable": (232, "solid"),
+    "dilated": (232, "dashed"),
+    "convolution": (232, "dotted"),
+    "bottleneck": (148, "solid"),
+    "block": (72, "solid"),
+}
+GREY_STEP = 34  # an eighth of the range, which print keeps apart
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colours as #RRGGBB; `dash` is solid, dashed or dotted."""
+
+    fill: str
+    line: str
+    text: str
+    dash: str
+
+
+def operator_look(name: str, kind: str, style: str = "colour") -> Look:
+    """The look of an operator, registered or not."""
+    shade, dash = SHADES.get(name) or _own_shade(name)
+    if style == "grey":
+        level, kinds_dash = GREYS[kind]
+        level = max(0, level - GREY_STEP * shade)
+        return Look(_hex([level] * 3), "#222222", _readable([level] * 3), kinds_dash if dash == "solid" else dash)
+    channels = [int(COLOURS[kind][start : start + 2], 16) for start in (1, 3, 5)]
+    fill = [round(255 - TINTS[shade] * (255 - channel)) for channel in channels]
+    line = [round((1 - DARKER[shade]) * channel) for channel in channels]
+    return Look(_hex(fill), _hex(line), _readable(fill), dash)
+
+
+def _own_shade(name: str) -> tuple[int, str]:
+    """What an operator from elsewhere looks like, drawn from its name: two may look alike, their labels do not."""
+    number = sha256(name.encode(errors="surrogatepass")).digest()[0]
+    return number % len(TINTS), LINES[number // len(TINTS) % len(LINES)]
+
+
+def _readable(fill: list[int]) -> str:
+    """Black or white, whichever has the larger contrast (WCAG 2.1) on the fill."""
+    linear = [(c / 255 / 12.92) if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in fill]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if luminance > 0.179 else "#FFFFFF"
+
+
+def _hex(channels: list[int]) -> str:
+    return "#" + "".join(f"{channel:02X}" for channel in channels)

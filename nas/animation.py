@@ -1,0 +1,129 @@
+"""How the cells changed while they were searched: `python scripts/draw_search.py RUN --out FILE.gif`."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.special
+from PIL import Image
+
+from cells.discretize import discretize
+from cells.supernet_picture import draw_supernet_cells
+from nas.checkpoint import write_atomically
+from nas.command_line import Parser, run_command
+from nas.config import read_settings
+from nas.run_dir import RunDir
+from search_spaces.errors import InputError, suggest
+from search_spaces.space import SearchSpace, load_space
+
+FORMATS = {".gif": "GIF", ".png": "PNG", ".webp": "WEBP"}  # all three move
+HELD_MILLISECONDS = 3000  # the last frame
+COLOURS = 128  # of all frames: the commonest, which are the plain ones, and those of the smooth edges between them
+TOLERANCE = 8  # of 255: Pillow finds the nearest colour to about this much
+SAMPLED_FRAMES = 8  # from which those are chosen
+
+
+def animate_search(argv: Sequence[str] | None = None) -> int:
+    """`python scripts/draw_search.py RUN --out FILE.gif`: returns the exit status."""
+    return run_command(_animate_search, argv)
+
+
+def _animate_search(argv: Sequence[str] | None):
+    parser = Parser(prog="draw_search.py", description="Draw how a search's cells changed, one frame an epoch.")
+    parser.add_argument("run", type=Path, metavar="RUN", help="a search's run folder, such as runs/search/darts/seed0")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.gif", help="a .gif, .webp or .png that moves")
+    parser.add_argument("--frame", type=int, default=400, metavar="MS", help="milliseconds a frame (default: 400)")
+    flags = parser.parse(argv)
+    path, milliseconds = flags["out"], flags["frame"]
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(
+            f'--out {path}: "{path.suffix}" is no animation{suggest(path.suffix, FORMATS)} give .gif, .webp or .png'
+        )
+    if not 20 <= milliseconds <= 60_000:
+        raise InputError(f"--frame {milliseconds}: give 20 to 60000 milliseconds")
+    run = RunDir(flags["run"])
+    frames = search_frames(run)
+    write_animation(frames, path, milliseconds)
+    print(f"{path}  {len(frames)} frames, {path.stat().st_size / 1e6:.2f} MB")
+
+
+def search_frames(run: RunDir) -> list[Image.Image]:
+    """A picture of both cells after each epoch of a search, finished or not.
+
+    A search that early stopping ended has one more: the cells of the epoch that it took.
+
+    Raises InputError if the folder is not a search's or has no epoch yet.
+    """
+    if not run.exists() or not run.is_search():
+        raise InputError(f"{run.path} is not the run folder of a search; give one, such as runs/search/darts/seed0")
+    alphas = run.rows("alphas")
+    if not alphas:
+        raise InputError(f"{run.path} has no finished epoch yet; wait for its first one, or go on with --resume")
+    space, epochs = load_space(run.space), read_settings(run.config, "search")["epochs"]
+    taken = run.result().get("genotype_after_epochs", epochs) if run.is_finished() else epochs
+    try:
+        metrics = {row["epoch"]: row for row in run.rows("metrics")}
+        frames = [cells_frame(space, row, _caption(row["epoch"], epochs, metrics)) for row in alphas]
+        if taken <= alphas[-1]["epoch"]:
+            row = next(row for row in alphas if row["epoch"] == taken - 1)
+            frames.append(cells_frame(space, row, f"stopped early, with the cells of epoch {taken}"))
+    except (KeyError, TypeError, ValueError, StopIteration) as error:
+        raise InputError(
+            f"the epochs in {run.path} do not fit its space.yaml: {error}; start anew with --force"
+        ) from None
+    return frames
+
+
+def cells_frame(space: SearchSpace, alphas: dict[str, Any], caption: str) -> Image.Image:
+    """The picture of one row of alphas.jsonl."""
+    tables = {kind: softmax(alphas[kind]) for kind in ("normal", "reduce")}
+    genotype = discretize(tables["normal"], tables["reduce"], space)
+    titles = {"normal": "Normal cell", "reduce": "Reduction cell"}
+    cells = [(titles[kind], getattr(genotype, kind), table) for kind, table in tables.items()]
+    return draw_supernet_cells(space, cells, caption)
+
+
+def softmax(alphas: Sequence[Sequence[float]]) -> list[list[float]]:
+    """The weights of the operators on each edge, from alphas of shape (edges, operators)."""
+    return scipy.special.softmax(np.asarray(alphas, dtype=np.float64), axis=-1).tolist()
+
+
+def _caption(epoch: int, epochs: int, metrics: dict[int, dict[str, Any]]) -> str:
+    names = {"train_error_percent": "training error", "validation_error_percent": "validation error"}
+    row = metrics.get(epoch, {})
+    errors = [f"{name} {row[key]:.1f} %" for key, name in names.items() if key in row]
+    return ", ".join([f"epoch {epoch + 1} of {epochs}", *errors])
+
+
+def write_animation(frames: Sequence[Image.Image], path: Path, milliseconds: int):
+    """Writes frames of so many milliseconds each, the last one held, again and again from the first one."""
+    durations = [milliseconds] * (len(frames) - 1) + [max(milliseconds, HELD_MILLISECONDS)]
+    file_format = FORMATS[path.suffix.lower()]
+    frames = with_one_palette(frames)
+    if file_format == "WEBP":  # has no palettes, and packs few colours well
+        frames = [frame.convert("RGB") for frame in frames]
+    options = {"WEBP": {"lossless": True}, "GIF": {"disposal": 1}}.get(file_format, {})
+    content = io.BytesIO()
+    frames[0].save(
+        content, file_format, save_all=True, append_images=list(frames[1:]), duration=durations, loop=0, **options
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content.getvalue())
+
+
+def with_one_palette(frames: Sequence[Image.Image]) -> list[Image.Image]:
+    """The frames in `COLOURS` colours, the same in all: what does not change from frame to frame takes no space."""
+    step = max(1, len(frames) // SAMPLED_FRAMES)
+    sampled = [*frames[::step], frames[-1]]
+    strip = Image.new("RGB", (frames[0].width, frames[0].height * len(sampled)))
+    for number, frame in enumerate(sampled):
+        strip.paste(frame, (0, number * frame.height))
+    chosen: list[tuple[int, int, int]] = []
+    for _, colour in sorted(strip.getcolors(strip.width * strip.height), reverse=True):
+        if all(max(abs(a - b) for a, b in zip(colour, other, strict=True)) > TOLERANCE for other in chosen):
+            chosen.append(colour)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([channel for colour in chosen[:COLOURS] for channel in colour])
+    return [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]

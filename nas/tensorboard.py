@@ -1,0 +1,119 @@
+"""A run's measurements as TensorBoard reads them, after each epoch: `tensorboard --logdir runs`.
+
+    metrics/<key>                          every number of metrics.jsonl, under its key
+    <cell> <source> to <target>/<operator> the softmax weight of an operator on an edge, one group an edge
+    cells                                  (Images) both cells, with a slider over the epochs
+
+Under Custom Scalars, curves that are compared share a chart: losses, errors, the operators of an edge. The step is the
+epoch, from 0 as in metrics.jsonl; the time is that of the run's beginning and the seconds it has computed since.
+"""
+
+import importlib.util
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cells.diagram import node_name
+from nas.animation import cells_frame, softmax
+from nas.config import Settings
+from nas.run_dir import RunDir
+from search_spaces.errors import InputError
+from search_spaces.space import SearchSpace
+
+CHARTS = {  # of metrics that are compared
+    "loss": ("train_loss", "validation_loss"),
+    "error in percent": ("train_error_percent", "validation_error_percent"),
+    "entropy of the alphas in nats": ("normal_entropy", "reduce_entropy"),
+    "skip connections": ("normal_skip_connections", "reduce_skip_connections"),
+}
+
+
+def check_tensorboard(config: Settings):
+    """Raises InputError if the settings ask for TensorBoard's files and the package that writes them is not here."""
+    if config.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise InputError("--tensorboard needs the package tensorboard; pip install tensorboard, or leave it out")
+
+
+def curves_of(run: RunDir | None, config: Settings, space: SearchSpace | None = None) -> "Curves | NoCurves":
+    """What writes a run's curves, or nothing if they are not asked for; `space` is a search's."""
+    asked = run is not None and config.tensorboard
+    return Curves(run.tensorboard, run.environment, space) if asked else NoCurves()
+
+
+class NoCurves:
+    """The curves of a run that is not asked for any."""
+
+    def write(self, rows: Sequence[dict[str, Any]], alphas: Sequence[dict[str, Any]] = ()):
+        """Writes nothing."""
+
+
+class Curves:
+    """TensorBoard's event files of a run.
+
+    The first write of a process removes those that an earlier one has left and writes all rows anew: so no epoch is
+    missing or there twice, however the run was stopped, and also if it was begun without TensorBoard.
+    """
+
+    def __init__(self, folder: Path, begun: Path, space: SearchSpace | None = None):
+        """`begun` is a file that was written when the run began."""
+        self.folder, self.begun, self.space = folder, begun, space
+        self.writer = None
+        self.written = 0
+
+    def write(self, rows: Sequence[dict[str, Any]], alphas: Sequence[dict[str, Any]] = ()):
+        """Writes the rows of metrics.jsonl and alphas.jsonl that are not yet written; on the disk when it returns."""
+        if len(rows) == self.written:
+            return
+        if self.writer is None:
+            self._open(rows[0])
+        began = self.begun.stat().st_mtime
+        for number in range(self.written, len(rows)):
+            time = began + sum(row["seconds"] for row in rows[: number + 1])
+            self._write_metrics(rows[number], time)
+            if self.space is not None:
+                self._write_alphas(alphas[number], time)
+        self.written = len(rows)
+        self.writer.flush()
+
+    def _open(self, row: dict[str, Any]):
+        from torch.utils.tensorboard import SummaryWriter
+
+        for file in self.folder.glob("events.out.tfevents.*"):
+            file.unlink()
+        self.writer = SummaryWriter(self.folder)
+        self.writer.add_custom_scalars(self._layout(row))
+
+    def _layout(self, row: dict[str, Any]) -> dict[str, dict[str, list]]:
+        """What Custom Scalars shows in one chart, of the metrics that this run has and of its edges."""
+        metrics = {title: [f"metrics/{key}" for key in keys if key in row] for title, keys in CHARTS.items()}
+        layout = {"metrics": {title: _chart(tags) for title, tags in metrics.items() if tags}}
+        for cell in ("normal", "reduce") if self.space is not None else ():
+            layout[f"{cell} cell"] = {
+                group: _chart([f"{group}/{operator}" for operator in self.space.operators])
+                for group in self._edge_groups(cell)
+            }
+        return layout
+
+    def _edge_groups(self, cell: str) -> list[str]:
+        return [f"{cell} {node_name(source)} to {node_name(target)}" for source, target in self.space.edges]
+
+    def _write_metrics(self, row: dict[str, Any], time: float):
+        for key, value in row.items():
+            if key != "epoch":
+                self.writer.add_scalar(f"metrics/{key}", value, row["epoch"], time)
+
+    def _write_alphas(self, row: dict[str, Any], time: float):
+        for cell in ("normal", "reduce"):
+            for group, weights in zip(self._edge_groups(cell), softmax(row[cell]), strict=True):
+                for operator, weight in zip(self.space.operators, weights, strict=True):
+                    self.writer.add_scalar(f"{group}/{operator}", weight, row["epoch"], time)
+        picture = cells_frame(self.space, row, f"epoch {row['epoch'] + 1}")
+        self.writer.add_image("cells", np.asarray(picture), row["epoch"], time, dataformats="HWC")
+
+
+def _chart(tags: Sequence[str]) -> list:
+    """One chart of these curves; TensorBoard takes them for regular expressions, and for beginnings of tags."""
+    return ["Multiline", [f"{re.escape(tag)}$" for tag in tags]]
