@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from nas.checkpoint import write_atomically
-from nas.export_graph import Runs, export_onnx, export_torch
+from nas.export_graph import Runs, as_program, check_onnx, export_onnx, export_torch
 from nas.export_python import export_python
 from nas.trained_network import PixelClassifier, TrainedNetwork
 from search_spaces.errors import InputError, suggest
 
-FORMATS = ("torch", "onnx", "python")
+FORMATS = {"torch": "network.pt2", "onnx": "network.onnx", "python": "network.py"}
 TOLERANCE = 1e-4  # of a logit, relative to the largest one where that is above 1
 _CHECKED = (1, 3)  # images in the batches that are compared; graphs are traced with 2
 
@@ -29,7 +29,7 @@ class Exported:
 
 
 def export_network(trained: TrainedNetwork, weights: Path, formats: Sequence[str], folder: Path) -> list[Exported]:
-    """Writes network.pt2 ("torch"), network.onnx ("onnx"), network.py with a copy of `weights` ("python").
+    """Writes the files of these `FORMATS`, and beside network.py a copy of `weights`, the file that `trained` is from.
 
     All of them map pixels in 0..1, float32 (N, 3, H, W), to logits (N, classes). Raises InputError, before anything is
     written, for an unknown format, for what a format cannot hold, and for logits that differ by more than `TOLERANCE`.
@@ -37,14 +37,20 @@ def export_network(trained: TrainedNetwork, weights: Path, formats: Sequence[str
     for name in formats:
         if name not in FORMATS:
             raise InputError(f'unknown format "{name}"{suggest(name, FORMATS)} known: {", ".join(FORMATS)}')
+    if "onnx" in formats:
+        check_onnx()
     classifier = PixelClassifier(trained)
+    program = as_program(trained, classifier) if {"torch", "onnx"} & set(formats) else None
     exported, contents = [], {}
     for name in dict.fromkeys(formats):
-        file, content, runs = _export(name, trained, weights, classifier)
-        exported.append(Exported(folder / file, compare(trained, classifier, runs, f"format {name}")))
-        contents[file] = content
-    if "network.py" in contents:
-        contents["weights.pt"] = weights.read_bytes()
+        if name == "python":
+            content = export_python(trained)
+            runs = _run_text(content, weights)
+            contents["weights.pt"] = weights.read_bytes()
+        else:
+            content, runs = (export_torch if name == "torch" else export_onnx)(trained, program)
+        exported.append(Exported(folder / FORMATS[name], compare(trained, classifier, runs, f"format {name}")))
+        contents[FORMATS[name]] = content
     for file, content in contents.items():
         write_atomically(folder / file, content)
     return exported
@@ -65,18 +71,6 @@ def compare(trained: TrainedNetwork, network: Callable, other: Runs, what: str) 
             )
         differences.append(difference)
     return max(differences)
-
-
-def _export(
-    name: str, trained: TrainedNetwork, weights: Path, classifier: PixelClassifier
-) -> tuple[str, bytes | str, Runs]:
-    """(file name, content, what it computes)."""
-    if name == "torch":
-        return "network.pt2", *export_torch(trained, classifier)
-    if name == "onnx":
-        return "network.onnx", *export_onnx(trained, classifier)
-    text = export_python(trained)
-    return "network.py", text, _run_text(text, weights)
 
 
 def _run_text(text: str, weights: Path) -> Runs:

@@ -34,50 +34,8 @@ def describe_input(trained: TrainedNetwork) -> dict:
     }
 
 
-def export_torch(trained: TrainedNetwork, classifier: PixelClassifier) -> tuple[bytes, Runs]:
-    """A .pt2 file, which `torch.export.load` reads, and what it computes when it is loaded."""
-    archive = io.BytesIO()
-    torch.export.save(
-        _program(trained, classifier), archive, extra_files={METADATA: json.dumps(describe_input(trained))}
-    )
-    content = archive.getvalue()
-    return content, torch.export.load(io.BytesIO(content)).module()
-
-
-def export_onnx(trained: TrainedNetwork, classifier: PixelClassifier) -> tuple[bytes, Runs]:
-    """An .onnx file with the input "pixels" and the output "logits", and what it computes in ONNX Runtime.
-
-    Raises InputError if a package that it takes is not installed.
-    """
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        try:
-            importlib.import_module(package)
-        except ImportError:
-            raise InputError(
-                f"format onnx needs the package {package}, which is not installed; pip install 'darts-blocks[export]'"
-            ) from None
-    import onnxruntime
-
-    with _quiet():
-        exported = torch.onnx.export(
-            _program(trained, classifier),
-            dynamo=True,
-            input_names=["pixels"],
-            output_names=["logits"],
-            verbose=False,
-        )
-    for name, value in describe_input(trained).items():
-        exported.model.metadata_props[name] = value if isinstance(value, str) else json.dumps(value)
-    content = exported.model_proto.SerializeToString()
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-
-    def run(pixels: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(session.run(["logits"], {"pixels": pixels.numpy()})[0])
-
-    return content, run
-
-
-def _program(trained: TrainedNetwork, classifier: PixelClassifier) -> torch.export.ExportedProgram:
+def as_program(trained: TrainedNetwork, classifier: PixelClassifier) -> torch.export.ExportedProgram:
+    """The graph of pixels -> logits, for any number of images. Raises InputError if an operator is no graph."""
     batch = torch.export.Dim("batch", min=1)
     try:
         with _quiet():
@@ -88,6 +46,44 @@ def _program(trained: TrainedNetwork, classifier: PixelClassifier) -> torch.expo
             f"torch.export cannot turn this network into a graph ({type(error).__name__}: {reason}); use --format"
             " python, or change the operator that it is about"
         ) from None
+
+
+def export_torch(trained: TrainedNetwork, program: torch.export.ExportedProgram) -> tuple[bytes, Runs]:
+    """A .pt2 file, which `torch.export.load` reads, and what it computes when it is loaded."""
+    archive, metadata = io.BytesIO(), json.dumps(describe_input(trained))
+    torch.export.save(program, archive, extra_files={METADATA: metadata})
+    content = archive.getvalue()
+    return content, torch.export.load(io.BytesIO(content)).module()
+
+
+def check_onnx():
+    """Raises InputError if a package that ONNX takes is not installed."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        try:
+            importlib.import_module(package)
+        except ImportError:
+            raise InputError(
+                f"format onnx needs the package {package}, which is not installed; pip install 'darts-blocks[export]'"
+            ) from None
+
+
+def export_onnx(trained: TrainedNetwork, program: torch.export.ExportedProgram) -> tuple[bytes, Runs]:
+    """An .onnx file with the input "pixels" and the output "logits", and what it computes in ONNX Runtime."""
+    import onnxruntime
+
+    with _quiet():
+        exported = torch.onnx.export(
+            program, dynamo=True, input_names=["pixels"], output_names=["logits"], verbose=False
+        )
+    for name, value in describe_input(trained).items():
+        exported.model.metadata_props[name] = value if isinstance(value, str) else json.dumps(value)
+    content = exported.model_proto.SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+
+    def run(pixels: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(session.run(["logits"], {"pixels": pixels.numpy()})[0])
+
+    return content, run
 
 
 def _quiet() -> warnings.catch_warnings:

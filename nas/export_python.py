@@ -94,10 +94,12 @@ def _cell_text(genotype: Genotype, kind: str, builders: Mapping[str, str | None]
 
 
 def _sum_text(target: int, terms: Sequence[str]) -> str:
-    line = f"node{target} = {' + '.join(terms)}"
-    if len(line) <= WIDTH - 2 * len(INDENT):
+    """A node as the sum of its edges, on as many lines as it takes."""
+    terms_line, room = " + ".join(terms), WIDTH - 2 * len(INDENT)
+    if len(line := f"node{target} = {terms_line}") <= room:
         return line
-    return f"node{target} = (\n{INDENT}" + f"\n{INDENT}+ ".join(terms) + "\n)"
+    inside = terms_line if len(INDENT + terms_line) <= room else f"\n{INDENT}+ ".join(terms)
+    return f"node{target} = (\n{INDENT}{inside}\n)"
 
 
 def _imports_text(statements: set[str]) -> str:

@@ -255,7 +255,6 @@ def test_a_checkpoint_that_is_not_of_this_network_is_refused_in_one_line(change,
     [
         ({"genotype": "darts_v2"}, "which a network of this genotype"),
         ({"layers": 5}, "cells.2.preprocess0.conv_1.weight has shape"),
-        ({"layers": 7}, "it has no cells.2.preprocess0.op.1.weight"),
         ({"layers": 3}, "does not have"),
         ({"channels": 8}, "stem.0.weight has shape (12, 3, 3, 3)"),
         ({"genotype": STRIDED_SKIPS.replace("dil_conv_5x5", "sandglass")}, '"sandglass"'),
