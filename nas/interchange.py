@@ -45,10 +45,13 @@ def _export_network(argv: Sequence[str] | None):
 
     from nas.export import TOLERANCE, export_network
     from nas.trained_network import load_trained, weights_file
+    from search_spaces.registry import operator_names
 
     weights = weights_file(flags["weights"])
     trained = load_trained(weights)
-    load_plugins([*RunDir(weights.parent).plugins, *flags["plugin"]])
+    load_plugins(flags["plugin"])
+    if not set(trained.parsed_genotype().operators) <= set(operator_names()):
+        load_plugins(RunDir(weights.parent).plugins)
     folder = flags["out"] or weights.parent / "export"
     for exported in export_network(trained, weights, flags["format"], folder):
         print(f"{exported.path}  logits differ by at most {exported.difference:.1e} (allowed: {TOLERANCE:.0e})")

@@ -3,6 +3,9 @@
 import ast
 import io
 import json
+import re
+import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +18,15 @@ from torch import nn
 
 from cells.genotype import CellGenotype, Edge, Genotype, load_genotype, published_genotypes
 from cells.network import Network
-from nas import export
+from nas import export, interchange
 from nas.export import TOLERANCE, compare, export_network
 from nas.export_graph import METADATA
 from nas.interchange import export_genotype
 from nas.interchange import export_network as export_command
+from nas.reference import reference_names
 from nas.train import run_training
 from nas.trained_network import PixelClassifier, TrainedNetwork, load_trained
+from search_spaces import registry
 from search_spaces.registry import load_plugin, operator_names
 from tiny_runs import TRAIN, begin, image_data
 
@@ -370,12 +375,22 @@ def test_a_finished_training_leaves_and_makes_the_same_errors(tmp_path, capsys):
     assert not list(folder.iterdir())  # a run that is begun anew does not keep what the one before it exported
 
 
-def test_the_plugins_beside_the_weights_are_run(with_plugin, write_plugin, tmp_path, capsys):
+def test_the_plugins_beside_the_weights_are_run_if_the_network_needs_them(with_plugin, write_plugin, tmp_path, capsys):
     trained_network(with_plugin, channels=6).save(tmp_path / "weights.pt")
+    for name in ("scaled_1", "scaled_2", "own_names"):
+        del registry._OPERATORS[name]  # as in another process
+    registry._PLUGINS.clear()
+    arguments = [str(tmp_path / "weights.pt"), "--format", "python", "--out", str(tmp_path / "out")]
+    assert 'unknown operator "scaled_1"' in one_line(capsys, export_command(arguments))
     (tmp_path / "plugins").mkdir()
     write_plugin(PLUGIN, "plugins/block.py")
-    assert export_command([str(tmp_path / "weights.pt"), "--format", "python", "--out", str(tmp_path / "out")]) == 0
+    assert export_command(arguments) == 0
     assert "block.py was run" in capsys.readouterr().err and (tmp_path / "out" / "network.py").is_file()
+
+    trained_network(load_genotype("darts_v2")).save(tmp_path / "weights.pt")
+    registry._PLUGINS.clear()
+    assert export_command(arguments) == 0
+    assert "was run" not in capsys.readouterr().err
 
 
 def one_line(capsys, status):
@@ -417,3 +432,41 @@ def test_a_genotype_is_printed_in_a_form_that_is_read_back(name, capsys):
 )
 def test_a_genotype_that_cannot_be_printed_is_one_line(arguments, words, capsys):
     assert words in one_line(capsys, export_genotype(arguments))
+
+
+# The page about all this
+
+
+@pytest.fixture
+def readers_folder(tmp_path, monkeypatch):
+    """Where the page's commands are typed: a finished training, and a network of the reference's."""
+    trained_network(load_genotype("darts_v2")).save(tmp_path / "runs/train/darts_v2/seed0/weights.pt")
+    network = Network(load_genotype("darts_v2"), 36, 20, 10, compiled=False)
+    state = {}
+    for name, tensor in network.state_dict().items():
+        theirs = reference_names(name, network)
+        state |= zip(theirs, tensor.chunk(len(theirs)) if len(theirs) > 1 else [tensor], strict=True)
+    torch.save(state, tmp_path / "cifar10_model.pt")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_page_about_trained_networks_keeps_its_word(readers_folder, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    page = (ROOT / "docs" / "using-a-trained-network.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    for command in (line for language, block in blocks if language == "sh" for line in block.splitlines()):
+        _, script, *arguments = shlex.split(command)
+        assert (ROOT / script).is_file()
+        assert getattr(interchange, Path(script).stem)(arguments) == 0
+    assert load_trained(readers_folder / "imported" / "weights.pt").auxiliary
+    folder = readers_folder / "runs/train/darts_v2/seed0/export"
+    code = [block for language, block in blocks if language == "python"]
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    for number, block in enumerate(code):
+        (folder / f"block{number}.py").write_text(block)
+        names = runpy.run_path(str(folder / f"block{number}.py"))
+        assert number == 0 or names["logits"].shape == (4, 3)
+    sys.modules.pop("network", None)
+    assert len(code) == 3

@@ -100,7 +100,8 @@ class Head(nn.Module):
         narrow, wide = nn.Conv2d(c, 128, 1, bias=False), nn.Conv2d(128, 768, 2, bias=False)
         pool = nn.AvgPool2d(5, stride=3, count_include_pad=False)
         first, second = nn.BatchNorm2d(128), nn.BatchNorm2d(768)
-        self.features = nn.Sequential(nn.ReLU(), pool, narrow, first, nn.ReLU(), wide, second, nn.ReLU())
+        relu = nn.ReLU(inplace=True)  # in place as there: all that reads the cell's output later takes its ReLU, too
+        self.features = nn.Sequential(relu, pool, narrow, first, nn.ReLU(), wide, second, nn.ReLU())
         self.classifier = nn.Linear(768, 10)
 
     def forward(self, x):
