@@ -1,11 +1,13 @@
 """A trained network in files for use elsewhere, each written only if it computes what the network computes."""
 
-import importlib.util
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -40,17 +42,17 @@ def export_network(trained: TrainedNetwork, weights: Path, formats: Sequence[str
     if "onnx" in formats:
         check_onnx()
     classifier = PixelClassifier(trained)
-    program = as_program(trained, classifier) if {"torch", "onnx"} & set(formats) else None
+    exports: dict[str, Callable[[], tuple[bytes | str, Runs]]] = {"python": lambda: _checked_text(trained, weights)}
+    if {"torch", "onnx"} & set(formats):
+        program = as_program(trained, classifier)
+        exports |= {"torch": lambda: export_torch(trained, program), "onnx": lambda: export_onnx(trained, program)}
     exported, contents = [], {}
     for name in dict.fromkeys(formats):
-        if name == "python":
-            content = export_python(trained)
-            runs = _run_text(content, weights)
-            contents["weights.pt"] = weights.read_bytes()
-        else:
-            content, runs = (export_torch if name == "torch" else export_onnx)(trained, program)
+        content, runs = exports[name]()
         exported.append(Exported(folder / FORMATS[name], compare(trained, classifier, runs, f"format {name}")))
         contents[FORMATS[name]] = content
+    if "python" in formats:
+        contents["weights.pt"] = weights.read_bytes()
     for file, content in contents.items():
         write_atomically(folder / file, content)
     return exported
@@ -73,18 +75,18 @@ def compare(trained: TrainedNetwork, network: Callable, other: Runs, what: str) 
     return max(differences)
 
 
-def _run_text(text: str, weights: Path) -> Runs:
-    """The network that a stand-alone file loads. A plug-in's code in it is run, as it was when it was loaded."""
-    module_name = "_exported_network"
+def _checked_text(trained: TrainedNetwork, weights: Path) -> tuple[str, Runs]:
+    """The stand-alone file, and the network that it loads. A plug-in's code in it is run, as when it was loaded."""
+    text, module_name = export_python(trained), "_exported_network"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "network.py")
         path.write_text(text, encoding="utf-8")
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        module = importlib.util.module_from_spec(spec)
+        module: Any = ModuleType(module_name)
+        module.__file__ = str(path)
         sys.modules[module_name] = module  # dataclasses look up the module of a class there
         try:
-            spec.loader.exec_module(module)
-            return module.load_network(weights)
+            SourceFileLoader(module_name, str(path)).exec_module(module)
+            return text, module.load_network(weights)
         except Exception as error:
             said = " ".join(f"{type(error).__name__}: {error}".split())
             raise InputError(f"format python: the file does not run on its own: {said}; nothing was written") from None

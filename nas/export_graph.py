@@ -8,6 +8,7 @@ import io
 import json
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -41,10 +42,9 @@ def as_program(trained: TrainedNetwork, classifier: PixelClassifier) -> torch.ex
         with _quiet():
             return torch.export.export(classifier, (trained.random_pixels(2),), dynamic_shapes={"pixels": {0: batch}})
     except Exception as error:  # whatever an operator of the user's does that a graph cannot
-        reason = str(error).strip().partition("\n")[0][:300]
         raise InputError(
-            f"torch.export cannot turn this network into a graph ({type(error).__name__}: {reason}); use --format"
-            " python, or change the operator that it is about"
+            f"torch.export cannot turn this network into a graph: {_reason(error)}; use --format python, or change the"
+            " operator that it is about"
         ) from None
 
 
@@ -68,13 +68,18 @@ def check_onnx():
 
 
 def export_onnx(trained: TrainedNetwork, program: torch.export.ExportedProgram) -> tuple[bytes, Runs]:
-    """An .onnx file with the input "pixels" and the output "logits", and what it computes in ONNX Runtime."""
+    """An .onnx file with the input "pixels" and the output "logits", and what it computes in ONNX Runtime.
+
+    Raises InputError if ONNX has no operator for something in the graph.
+    """
     import onnxruntime
 
-    with _quiet():
-        exported = torch.onnx.export(
-            program, dynamo=True, input_names=["pixels"], output_names=["logits"], verbose=False
-        )
+    names: dict[str, Any] = {"input_names": ["pixels"], "output_names": ["logits"]}
+    try:
+        with _quiet():
+            exported: Any = torch.onnx.export(program, dynamo=True, verbose=False, **names)
+    except Exception as error:  # whatever ONNX has no word for
+        raise InputError(f"ONNX cannot hold this network: {_reason(error)}; use another format") from None
     for name, value in describe_input(trained).items():
         exported.model.metadata_props[name] = value if isinstance(value, str) else json.dumps(value)
     content = exported.model_proto.SerializeToString()
@@ -84,6 +89,13 @@ def export_onnx(trained: TrainedNetwork, program: torch.export.ExportedProgram) 
         return torch.from_numpy(session.run(["logits"], {"pixels": pixels.numpy()})[0])
 
     return content, run
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what was at the root of an exporter's error."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}"
 
 
 def _quiet() -> warnings.catch_warnings:

@@ -77,7 +77,8 @@ def _cell_text(genotype: Genotype, kind: str, builders: Mapping[str, str | None]
     """The class of one of the two cells, edge by edge."""
     cell, reduction = getattr(genotype, kind), kind == "reduce"
     spec = CellSpec((0, 0), 0, 0, reduction, previous_reduction=False)  # for the strides alone
-    operators, sums = [], {}
+    operators: list[str] = []
+    sums: dict[int, list[str]] = {}
     for number, (target, edge) in enumerate(cell.edges):
         build = builders[edge.operator] or f'OPERATORS["{edge.operator}"]'
         stride = edge_stride(spec, edge.source)

@@ -38,7 +38,9 @@ def as_function_body(plugin: Plugin, allowed: dict[str, str]) -> Body:
     text = importlib.util.decode_source(plugin.source)
     tree = ast.parse(text)
     _refuse(plugin, tree, allowed)
-    needs, future, edits = [], [], []
+    needs: list[str] = []
+    future: list[str] = []
+    edits: list[tuple[ast.stmt, str]] = []
     for statement in tree.body:
         if isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test):
             edits.append((statement, "pass"))  # what it does when run as a program
@@ -81,7 +83,7 @@ def _is_ours(module: str | None) -> bool:
     return (module or "").partition(".")[0] in _PACKAGES
 
 
-def _may_import(module: str, alias: ast.alias, allowed: dict[str, str]) -> bool:
+def _may_import(module: str | None, alias: ast.alias, allowed: dict[str, str]) -> bool:
     if alias.name == "register_operator":
         return module in _REGISTRY
     return allowed.get(alias.name) == module
@@ -89,7 +91,7 @@ def _may_import(module: str, alias: ast.alias, allowed: dict[str, str]) -> bool:
 
 def _replace(lines: list[str], statement: ast.stmt, replacement: str):
     """Puts `replacement` in the place of a statement, in place; columns count bytes, as in `ast`."""
-    first, last = statement.lineno - 1, statement.end_lineno - 1
+    first, last = statement.lineno - 1, (statement.end_lineno or statement.lineno) - 1
     before = lines[first].encode()[: statement.col_offset].decode()
     after = lines[last].encode()[statement.end_col_offset :].decode()
     alone = replacement == "pass" and not before.strip() and not after.strip()
@@ -98,7 +100,7 @@ def _replace(lines: list[str], statement: ast.stmt, replacement: str):
 
 def _indented(text: str) -> str:
     """Each line moved to the right, but for those that begin inside a string."""
-    inside = set()
+    inside: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if tokenize.tok_name[token.type] in ("STRING", "FSTRING_MIDDLE", "TSTRING_MIDDLE"):
             inside |= set(range(token.start[0] + 1, token.end[0] + 1))

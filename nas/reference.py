@@ -64,7 +64,8 @@ def translate(state: Mapping[str, torch.Tensor], network: Network) -> dict[str, 
     Raises InputError that names the first tensor that is missing, of another shape, or left over.
     """
     asked = "a network of this genotype, with these --channels and --layers"
-    translated, used = {}, set()
+    translated: dict[str, torch.Tensor] = {}
+    used: set[str] = set()
     for name, ours in network.state_dict().items():
         theirs = reference_names(name, network)
         used.update(theirs)

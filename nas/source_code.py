@@ -37,19 +37,26 @@ class Definitions:
     def _read(self, module: str, lines: list[str], node: ast.stmt):
         if isinstance(node, ast.Import | ast.ImportFrom):
             self.imports |= {(module, name): statement for name, statement in _imported(node)}
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Assign):
-            names = [target.id for target in node.targets] if isinstance(node, ast.Assign) else [node.name]
-            decorators = getattr(node, "decorator_list", [])
-            kept = [decorator for decorator in decorators if "register_operator" not in ast.unparse(decorator)]
-            node.decorator_list = kept
-            first = min([decorator.lineno for decorator in kept] + [node.lineno])
-            needed = frozenset(part.id for part in ast.walk(node) if isinstance(part, ast.Name))
-            for name in names:
-                self.found[name] = Definition(module, "\n".join(lines[first - 1 : node.end_lineno]), needed)
+            return
+        first = node.lineno
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names = [node.name]
+            node.decorator_list = [part for part in node.decorator_list if "register_operator" not in ast.unparse(part)]
+            first = min([first, *(part.lineno for part in node.decorator_list)])
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+        else:
+            return
+        needed = frozenset(part.id for part in ast.walk(node) if isinstance(part, ast.Name))
+        for name in names:
+            self.found[name] = Definition(module, "\n".join(lines[first - 1 : node.end_lineno]), needed)
 
     def cut_out(self, names: Iterable[str]) -> tuple[list[str], dict[str, list[str]]]:
         """(imports, module -> texts in the order of the module) of these definitions and of all that they need."""
-        wanted, waiting, imports = set(), list(names), set()
+        wanted: set[str] = set()
+        imports: set[str] = set()
+        waiting = list(names)
         while waiting:
             name = waiting.pop()
             if name in wanted:
@@ -61,7 +68,7 @@ class Definitions:
                     waiting.append(needed)
                 elif (module, needed) in self.imports:
                     imports.add(self.imports[module, needed])
-        texts = {module: [] for module in self.modules}
+        texts: dict[str, list[str]] = {module: [] for module in self.modules}
         for name, definition in self.found.items():
             if name in wanted:
                 texts[definition.module].append(definition.text)
@@ -77,5 +84,5 @@ def _imported(node: ast.Import | ast.ImportFrom) -> Iterable[tuple[str, str]]:
 
 def module_comment(module: str) -> str:
     """What a module says of itself, as a comment."""
-    text = inspect.getdoc(importlib.import_module(module))
+    text = inspect.getdoc(importlib.import_module(module)) or ""
     return "\n".join(f"# {line}".rstrip() for line in text.splitlines())
