@@ -40,12 +40,17 @@ def as_program(trained: TrainedNetwork, classifier: PixelClassifier) -> torch.ex
     batch = torch.export.Dim("batch", min=1)
     try:
         with _quiet():
-            return torch.export.export(classifier, (trained.random_pixels(2),), dynamic_shapes={"pixels": {0: batch}})
+            program = torch.export.export(
+                classifier, (trained.random_pixels(2),), dynamic_shapes={"pixels": {0: batch}}
+            )
     except Exception as error:  # whatever an operator of the user's does that a graph cannot
         raise InputError(
             f"torch.export cannot turn this network into a graph: {_reason(error)}; use --format python, or change the"
             " operator that it is about"
         ) from None
+    for node in program.graph.nodes:  # where in this machine's files each came from: half of an ONNX file
+        node.meta.pop("stack_trace", None)
+    return program
 
 
 def export_torch(trained: TrainedNetwork, program: torch.export.ExportedProgram) -> tuple[bytes, Runs]:

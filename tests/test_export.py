@@ -255,6 +255,8 @@ def test_graphs_take_any_number_of_images_and_say_what_they_are(tmp_path):
     trained = trained_network(load_genotype("fairdarts_a"))  # few edges, six operators; darts_v2 is exported below
     trained.save(tmp_path / "weights.pt")
     torch_file, onnx_file = export_network(trained, tmp_path / "weights.pt", ["torch", "onnx"], tmp_path)
+    for written in (torch_file, onnx_file):
+        assert str(ROOT).encode() not in written.path.read_bytes()  # no trace of where it was made
 
     extra = {METADATA: ""}
     program = torch.export.load(io.BytesIO(torch_file.path.read_bytes()), extra_files=extra).module()
