@@ -48,7 +48,7 @@ def as_program(trained: TrainedNetwork, classifier: PixelClassifier) -> torch.ex
             f"torch.export cannot turn this network into a graph: {_reason(error)}; use --format python, or change the"
             " operator that it is about"
         ) from None
-    for node in program.graph.nodes:  # where in this machine's files each came from: half of an ONNX file
+    for node in program.graph.nodes:  # which line of which file here each is from, which others need not be told
         node.meta.pop("stack_trace", None)
     return program
 

@@ -142,6 +142,13 @@ def test_the_python_file_holds_only_the_operators_of_its_network(tmp_path):
     assert "register_operator" not in text
 
 
+def test_no_name_in_the_python_file_means_two_things(all_operators, tmp_path):
+    tree = ast.parse(exported(trained_network(all_operators), "python", tmp_path).read_text())
+    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    names += [node.targets[0].id for node in tree.body if isinstance(node, ast.Assign)]
+    assert len(names) > 40 and len(set(names)) == len(names)
+
+
 # A plug-in that does what is easily lost: names of the file's own, strings over lines, imports from this package
 PLUGIN = '''"""A block
   of two lines."""
