@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cells.interchange import from_nni, is_nni, to_nni
 from search_spaces.errors import InputError, shown, suggest
 
 FORMAT = 1
@@ -101,9 +102,16 @@ class Genotype:
             parts.append(f"{kind}_concat={list(cell.concat)}")
         return f"Genotype({', '.join(parts)})"
 
+    def to_nni(self) -> dict[str, str | list[int]]:
+        """{"normal/op_2_0": "sep_conv_3x3", "normal/input_2_0": [0], …}, as NNI writes it.
+
+        Raises InputError if a cell is not one of NNI's DARTS space; see `cells.interchange`.
+        """
+        return to_nni(self)
+
 
 def parse_genotype(text: str) -> Genotype:
-    """The genotype in a JSON text or in the printed notation. Nothing is evaluated.
+    """The genotype in a JSON text, ours or NNI's, or in the printed notation. Nothing is evaluated.
 
     Raises InputError that says what is wrong with it.
     """
@@ -164,6 +172,8 @@ def _parse_json(text: str) -> Genotype:
         content = json.loads(text, object_pairs_hook=_distinct, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         raise InputError(f"not valid JSON: {error}") from None
+    if is_nni(content):
+        content = from_nni(content)
     allowed = ("format", "space", "normal", "reduce", "found_by")
     unknown = next((key for key in content if key not in allowed), None)
     if unknown is not None:

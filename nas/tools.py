@@ -36,7 +36,7 @@ def check_operator(argv: Sequence[str] | None = None) -> int:
 
 
 def _draw_cells(argv: Sequence[str] | None):
-    parser = _parser("draw_cells.py", "Draw the normal and the reduction cell of genotypes.", genotypes="+")
+    parser = tool_parser("draw_cells.py", "Draw the normal and the reduction cell of genotypes.", genotypes="+")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for normal.* and reduce.*; of several, DIR/NAME"
     )
@@ -55,7 +55,7 @@ def _draw_cells(argv: Sequence[str] | None):
         twice = next(folder for folder in folders if folders.count(folder) > 1)
         raise InputError(f"two of the genotypes would both be drawn in {twice}; draw them one by one")
     plugins = [path for argument in arguments for path in plugins_beside(argument)]
-    _load_plugins(dict.fromkeys([*plugins, *flags["plugin"]]))
+    load_plugins(dict.fromkeys([*plugins, *flags["plugin"]]))
     genotypes = [load_genotype(argument) for argument in arguments]
 
     from cells.figure import draw_figure
@@ -68,13 +68,13 @@ def _draw_cells(argv: Sequence[str] | None):
 
 
 def _describe_genotype(argv: Sequence[str] | None):
-    parser = _parser("describe_genotype.py", "Count what the network of a genotype costs, as JSON.", genotypes=None)
-    parser.add_argument("--channels", type=_whole_number(1), default=36, help="initial channels (default: 36)")
-    parser.add_argument("--layers", type=_whole_number(1), default=20, help="cells (default: 20)")
-    parser.add_argument("--classes", type=_whole_number(1), default=10, help="classes (default: 10)")
-    parser.add_argument("--image-size", type=_whole_number(4), default=32, help="pixels a side (default: 32)")
+    parser = tool_parser("describe_genotype.py", "Count what the network of a genotype costs, as JSON.", genotypes=None)
+    parser.add_argument("--channels", type=whole_number(1), default=36, help="initial channels (default: 36)")
+    parser.add_argument("--layers", type=whole_number(1), default=20, help="cells (default: 20)")
+    parser.add_argument("--classes", type=whole_number(1), default=10, help="classes (default: 10)")
+    parser.add_argument("--image-size", type=whole_number(4), default=32, help="pixels a side (default: 32)")
     flags = parser.parse(argv)
-    genotype = _load(flags)
+    genotype = given_genotype(flags)
 
     from cells.network import describe_network
 
@@ -86,8 +86,8 @@ def _describe_genotype(argv: Sequence[str] | None):
 
 
 def _list_operators(argv: Sequence[str] | None):
-    parser = _parser("list_operators.py", "List the operators that may stand on an edge, and what they cost.")
-    _load_plugins(parser.parse(argv)["plugin"])
+    parser = tool_parser("list_operators.py", "List the operators that may stand on an edge, and what they cost.")
+    load_plugins(parser.parse(argv)["plugin"])
 
     from search_spaces.complexity import count_madds, count_parameters
     from search_spaces.contract import CHANNELS
@@ -107,10 +107,10 @@ def _list_operators(argv: Sequence[str] | None):
 
 
 def _check_operator(argv: Sequence[str] | None):
-    parser = _parser("check_operator.py", "Test the operator contract on an operator, and count what it costs.")
+    parser = tool_parser("check_operator.py", "Test the operator contract on an operator, and count what it costs.")
     parser.add_argument("name", metavar="NAME", help="an operator's name, as in --space darts+NAME")
     flags = parser.parse(argv)
-    _load_plugins(flags["plugin"])
+    load_plugins(flags["plugin"])
 
     from search_spaces.registry import check_operator
 
@@ -128,7 +128,7 @@ def _check_operator(argv: Sequence[str] | None):
     print(f"with affine BatchNorm; multiply-adds of one {COST_SIZE}x{COST_SIZE} map")
 
 
-def _parser(program: str, description: str, genotypes: str | int | None = 0) -> Parser:
+def tool_parser(program: str, description: str, genotypes: str | int | None = 0) -> Parser:
     """A parser with `--plugin`; `genotypes` is how many GENOTYPE arguments it takes: 0, None for one, or "+"."""
     parser = Parser(prog=program, description=description)
     if genotypes != 0:
@@ -144,13 +144,13 @@ def _parser(program: str, description: str, genotypes: str | int | None = 0) -> 
     return parser
 
 
-def _load(flags: dict) -> Genotype:
+def given_genotype(flags: dict) -> Genotype:
     """The genotype that is asked for, once the plug-ins that were given or lie in its run folder have been run."""
-    _load_plugins([*plugins_beside(flags["genotype"]), *flags["plugin"]])
+    load_plugins([*plugins_beside(flags["genotype"]), *flags["plugin"]])
     return load_genotype(flags["genotype"])
 
 
-def _load_plugins(paths: Iterable[str | Path]):
+def load_plugins(paths: Iterable[str | Path]):
     from search_spaces.registry import load_plugin
 
     for path in paths:
@@ -158,7 +158,7 @@ def _load_plugins(paths: Iterable[str | Path]):
         print(f"plug-in {path} was run; it registers {', '.join(operators)}", file=sys.stderr)
 
 
-def _whole_number(smallest: int):
+def whole_number(smallest: int):
     """An argument type: a whole number of at least `smallest`."""
 
     def convert(text: str) -> int:

@@ -1,0 +1,116 @@
+"""A trained network as its weights.pt keeps it: the weights, and all that is needed to build and to feed it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import nn
+
+from cells.genotype import Genotype, parse_genotype
+from cells.network import Network
+from nas.checkpoint import load_checkpoint, save_checkpoint
+from nas.run_dir import RunDir
+from search_spaces.errors import InputError, shown
+
+Size = Annotated[int, Field(ge=1)]
+Numbers = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=3, max_length=3)]
+
+
+class TrainedNetwork(BaseModel):
+    """What weights.pt holds. `mean` and `std` are of the channels, for pixels in 0..1; `genotype` is a JSON text."""
+
+    model_config = ConfigDict(frozen=True, strict=True, arbitrary_types_allowed=True)
+
+    state_dict: dict[str, torch.Tensor]
+    genotype: str
+    channels: Size
+    layers: Size
+    auxiliary: bool
+    classes: Annotated[list[str], Field(min_length=1)]
+    image_size: Size
+    mean: Numbers
+    std: Numbers
+
+    def save(self, path: Path):
+        """Writes a weights.pt."""
+        save_checkpoint(path, {name: getattr(self, name) for name in type(self).model_fields})
+
+    def parsed_genotype(self) -> Genotype:
+        return parse_genotype(self.genotype)
+
+    def build(self) -> Network:
+        """The network in evaluation mode, in PyTorch's own layers: normalised images (N, 3, H, W) -> (logits, None).
+
+        Raises InputError if an operator is not registered or the weights are not those of this network.
+        """
+        network = Network(
+            self.parsed_genotype(), self.channels, self.layers, len(self.classes), self.auxiliary, compiled=False
+        )
+        try:
+            network.load_state_dict(self.state_dict)
+        except RuntimeError as error:
+            raise InputError(f"the weights do not fit the network that stands beside them: {error}") from None
+        return network.eval()
+
+    def random_pixels(self, images: int) -> torch.Tensor:
+        """(images, 3, H, W) in 0..1, the same at each call: to compare what should be the same network."""
+        shape = (images, 3, self.image_size, self.image_size)
+        return torch.rand(shape, generator=torch.Generator().manual_seed(images))
+
+
+class PixelClassifier(nn.Module):
+    """Pixels in 0..1, float32 (N, 3, H, W), RGB -> logits (N, classes): the normalisation and the network in one.
+
+    In evaluation mode, without the auxiliary head.
+    """
+
+    def __init__(self, trained: TrainedNetwork):
+        super().__init__()
+        self.network = trained.build()
+        self.network.auxiliary_head = None
+        self.register_buffer("mean", torch.tensor(trained.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(trained.std).view(1, 3, 1, 1))
+        self.eval()
+
+    def forward(self, pixels):
+        logits, _ = self.network((pixels - self.mean) / self.std)
+        return logits
+
+
+def weights_file(argument: Path) -> Path:
+    """The weights.pt that is meant: the file, or that of a training's run folder, which InputError says it has not."""
+    if not argument.is_dir():
+        return argument
+    run = RunDir(argument)
+    if run.is_search():
+        raise InputError(f"{argument} is a search; train what it found first: train_genotype.py {argument}")
+    if not run.weights.is_file():
+        raise InputError(f"{argument} has no {run.weights.name}; give a finished training's folder, or the file")
+    return run.weights
+
+
+def load_trained(path: Path) -> TrainedNetwork:
+    """What a weights.pt holds, checked. Nothing in it is run. Raises InputError if it is none."""
+    advice = "give the weights.pt of a finished training"
+    try:
+        content = load_checkpoint(path)
+    except InputError as error:
+        raise InputError(f"{str(error).partition('; ')[0]}; {advice}") from None
+    if not isinstance(content, Mapping) or "state_dict" not in content:
+        raise InputError(f"{path} is a checkpoint, but holds no trained network; {advice}")
+    try:
+        trained = TrainedNetwork(**{name: content[name] for name in TrainedNetwork.model_fields if name in content})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        what = ".".join(map(str, problem["loc"]))
+        reason = problem["msg"].replace("Input should", "it should")
+        raise InputError(f"{path}: {what} is {shown(problem['input'])}; {reason}; {advice}") from None
+    try:
+        trained.parsed_genotype()
+    except InputError as error:
+        raise InputError(f"{path}: genotype: {error}") from None
+    if min(trained.std) <= 0:
+        raise InputError(f"{path}: std is {trained.std}; it must be positive; {advice}")
+    return trained

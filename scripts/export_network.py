@@ -1,0 +1,8 @@
+"""Write a trained network as files for use elsewhere: `python scripts/export_network.py RUN --format torch python`."""
+
+import sys
+
+from nas.interchange import export_network
+
+if __name__ == "__main__":
+    sys.exit(export_network())
