@@ -70,6 +70,7 @@ class Settings(BaseModel):
     )
     save_every: Positive = Field(10.0, description="minutes between two checkpoints within an epoch")
     stop_after: Positive | None = Field(None, description="minutes after which the run saves itself and stops")
+    report: bool = Field(True, description="write report.html after each epoch, to watch the run and to show it")
 
 
 class SearchConfig(Settings):
@@ -127,6 +128,7 @@ class TrainConfig(Settings):
 
 # How a run is carried out, not what it computes, but for rounding: these may differ between a run and its continuation.
 RUN_CONTROL = ("device", "threads", "compile", "deterministic", "save_every", "stop_after", "plugin", "memory")
+RUN_CONTROL += ("report",)
 
 
 def read_settings(path: Path, command: str) -> dict[str, Any]:

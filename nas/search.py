@@ -27,6 +27,7 @@ from nas.config import SearchConfig
 from nas.data import ImageData
 from nas.device import DTYPES, arithmetic, resolve_device
 from nas.interrupt import StopRequest
+from nas.live_report import LiveReport
 from nas.loop import Epochs, RunState, apply_gradients, batch_sums, has_fused_optimizers, run_epochs, sgd
 from nas.run_dir import RunDir
 from nas.trouble import find_trouble
@@ -105,6 +106,7 @@ class Search(Epochs):
         self.whole_step = as_graph(self._tensor_step, config, device)
         self.rows: list[dict[str, Any]] = []  # of metrics.jsonl
         self.alphas: list[dict[str, Any]] = []  # of alphas.jsonl
+        self.report = LiveReport(run and run.path, config.report)
 
     def resume(self):
         """Goes on from the run's checkpoint, if it has one."""
@@ -159,6 +161,7 @@ class Search(Epochs):
             self.run.append("metrics", row)
             self.run.write_genotype(genotype)
             draw_genotype(genotype, self.run.diagrams)
+        self.report.epoch_ended()
         before = self.epoch_before_collapse()
         return said if before is None else f"{said}, which rises: stopping, with the cell of epoch {before + 1}"
 
@@ -243,4 +246,5 @@ def run_search(
                 "seconds": round(sum(row["seconds"] for row in search.rows), 1),
             }
         )
+        search.report.write()
     return genotype

@@ -14,6 +14,7 @@ from nas.config import TrainConfig
 from nas.data import ImageData
 from nas.device import DTYPES, arithmetic, resolve_device
 from nas.interrupt import StopRequest
+from nas.live_report import LiveReport
 from nas.loop import Epochs, RunState, apply_gradients, batch_sums, run_epochs, sgd
 from nas.run_dir import RunDir
 from nas.trouble import find_trouble
@@ -79,6 +80,7 @@ class Training(Epochs):
         self.state = TrainState(config, genotype, len(data.classes), self.device)
         self.whole_step = as_graph(self._tensor_step, config, self.device)
         self.rows: list[dict[str, Any]] = []  # of metrics.jsonl
+        self.report = LiveReport(run and run.path, config.report)
 
     def resume(self):
         """Goes on from the run's checkpoint, if it has one."""
@@ -107,6 +109,7 @@ class Training(Epochs):
         )
         if self.run is not None:
             self.run.append("metrics", self.rows[-1])
+        self.report.epoch_ended()
         return ""
 
 
@@ -152,6 +155,7 @@ def run_training(
     if run is not None:
         run.save_weights(_portable(network, genotype, config, data))
         run.finish(result)
+        training.report.write()
     return result
 
 
