@@ -37,7 +37,9 @@ def table_content(folder: Path, identifier: str) -> dict[str, Any]:
         "preset": content.get("preset", ""),
         "command": content.get("command", ""),
         "finished": finished,
-        "status": "finished" if finished else f"unfinished: {done} {'run' if done == 1 else 'runs'} in it, {open_runs} begun",
+        "status": "finished"
+        if finished
+        else f"unfinished: {done} {'run' if done == 1 else 'runs'} in it, {open_runs} begun",
         "behind": behind,
         "results": [_result_row(space) for space in spaces.values()],
         "stages": STAGES,
@@ -147,10 +149,12 @@ def _error_by_size(spaces: dict[str, TableSpace], identifier: str) -> list[Chart
     """Measured networks, and the paper's; two figures, as the networks of a small preset are of another size."""
     labels = ("parameters, M", "test error, %")
     measured, paper = [], []
+    sizes = [size for space in spaces.values() for stage in STAGE_NAMES for size in space.values(stage, "parameters")]
+    small = bool(sizes) and max(sizes) < 1e5
     for (name, space), colour in zip(spaces.items(), SERIES * len(spaces), strict=False):
         for stage, mark in (("train", "o"), ("random", "s")):
             points = [
-                (run.parameters / 1e6, run.test_error_percent)
+                (run.parameters / (1e3 if small else 1e6), run.test_error_percent)
                 for run in space.runs[stage]
                 if run.parameters is not None and run.test_error_percent is not None
             ]
@@ -158,8 +162,9 @@ def _error_by_size(spaces: dict[str, TableSpace], identifier: str) -> list[Chart
         if name in PAPER:
             _, error, parameters = PAPER[name]
             paper.append(Cloud(name, [(parameters, error)], colour, "D"))
+    here = ("parameters, thousands", labels[1]) if small else labels
     return [
-        clouds("Error and size, as trained here", measured, f"{identifier}-s-", labels, "Without the auxiliary head."),
+        clouds("Error and size, as trained here", measured, f"{identifier}-s-", here, "Without the auxiliary head."),
         clouds("Error and size in the paper", paper, f"{identifier}-q-", labels, "Zhou et al., ECCV 2020, Table 9."),
     ]
 
@@ -189,9 +194,14 @@ def _card(run: TableRun, is_selected: bool) -> dict[str, Any]:
     if run.test_error_percent is not None:
         facts.append(f"test error {run.test_error_percent:.2f} %")
     if run.parameters is not None:
-        facts.append(f"{run.parameters / 1e6:.2f} M parameters")
+        facts.append(f"{readable_count(run.parameters)} parameters")
     pictures = {kind: cell_picture(getattr(run.genotype, kind), kind) for kind in TITLES}
     return {"seed": run.seed, "selected": is_selected, "facts": ", ".join(facts), "pictures": pictures}
+
+
+def readable_count(number: float) -> str:
+    """`3.02 M`, or `17.6 k` below 100,000."""
+    return f"{number / 1e6:.2f} M" if number >= 1e5 else f"{number / 1e3:.1f} k"
 
 
 def _budget(spaces: dict[str, TableSpace]) -> list[list[str]]:

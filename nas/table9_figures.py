@@ -92,6 +92,7 @@ def clouds(title: str, points: Sequence[Cloud], prefix: str, labels: tuple[str, 
             axes.plot(xs, ys, cloud.mark, color=cloud.colour, ms=5, mew=1.2, label=cloud.name, **filled)
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.margins(0.12)
         legend_above(axes)
 
@@ -151,6 +152,7 @@ def removals(title: str, points: Mapping[str, Mapping[str, Any]], prefix: str, n
         axes.set_yticks(range(len(operators)), operators)
         axes.invert_yaxis()
         axes.grid(False, axis="y")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
         axes.set_xlabel("points of validation error")
 
     said = ", ".join(f"{name} {points[name]['mean']:+.1f}" for name in operators)

@@ -27,6 +27,7 @@ data: digits
 train_images: 40
 batch_size: 20
 epochs: 1
+report: false
 channels: 2
 layers: 3
 search: {order: 1}
