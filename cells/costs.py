@@ -5,7 +5,7 @@ a space share their operators, so each is counted once for each width, stride an
 """
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 
 import torch
 from torch import nn
@@ -21,6 +21,12 @@ def network_costs(genotype: Genotype, channels=36, layers=20, classes=10, image_
 
     Raises InputError if the genotype names an operator that is not registered.
     """
+    operators = tuple(map(get_operator, genotype.operators))  # a name may come to mean another operator
+    return _network_cost(genotype, operators, channels, layers, classes, image_size)
+
+
+@lru_cache(maxsize=1000)
+def _network_cost(genotype: Genotype, operators: tuple[Operator, ...], channels, layers, classes, image_size):
     with torch.device("meta"):  # no memory is taken, and nothing is drawn at random
         specs = stack_cells(layers, channels, len(genotype.normal.concat), len(genotype.reduce.concat))
         parts = _parts(genotype, specs, channels, classes, image_size)

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 from cells.diagram import COLOURS, cell_dot, find_renderers, node_name, operator_look, render, tint
 from cells.genotype import CellGenotype
-from nas.inline_svg import inline_svg
+from nas.inline_svg import inline_svg, natural_width
 
 TITLES = {"normal": "Normal cell", "reduce": "Reduction cell"}
 _COLOURS = {  # of the diagrams -> of the page, which may be dark
@@ -32,7 +32,9 @@ def describe_cell(cell: CellGenotype) -> str:
 
 @lru_cache(maxsize=1000)
 def _picture(dot: str, label: str) -> str:
-    return inline_svg(render(dot, "svg", _renderers()), "", label, _COLOURS)
+    drawn = render(dot, "svg", _renderers())
+    # all cells of a page at one scale, and not smaller than can be read: the page's style makes of it what has room
+    return inline_svg(drawn, "", label, _COLOURS, {"style": f"--natural: {natural_width(drawn):.0f}px"})
 
 
 @lru_cache(maxsize=1)

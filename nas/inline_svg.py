@@ -9,11 +9,14 @@ _COLOURED = ("fill", "stroke", "style")
 _ROUND = {"stroke-linejoin": "round", "stroke-linecap": "butt"}
 
 
-def inline_svg(picture: bytes | str, prefix: str, label: str, colours: Mapping[str, str]) -> str:
+def inline_svg(
+    picture: bytes | str, prefix: str, label: str, colours: Mapping[str, str], more: Mapping[str, str] | None = None
+) -> str:
     """The picture as an <svg> element that scales to its place and reads as `label` to who does not see it.
 
     Ids that something refers to begin with `prefix`, the others are dropped. `colours` maps colours as the picture
     spells them, in lower case, to CSS values, such as variables of the page; text without a colour has the page's.
+    `more` are attributes that the element gets besides.
     """
     root = ElementTree.fromstring(picture)
     for parent in root.iter():
@@ -33,8 +36,13 @@ def inline_svg(picture: bytes | str, prefix: str, label: str, colours: Mapping[s
             element.set(name, _rewritten(name, value, prefix, colours))
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
-    root.attrib.update({"role": "img", "aria-label": label, "fill": "currentColor", **_ROUND})
+    root.attrib.update({"role": "img", "aria-label": label, "fill": "currentColor", **_ROUND, **(more or {})})
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def natural_width(picture: bytes | str) -> float:
+    """Its width in its own units, those in which a diagram's text has 16."""
+    return float(ElementTree.fromstring(picture).attrib["viewBox"].split()[2])
 
 
 def _local(name: str) -> str:

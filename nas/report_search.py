@@ -21,6 +21,7 @@ from nas.run_dir import RunDir
 from search_spaces.space import SearchSpace, load_space
 
 KINDS = ("normal", "reduce")
+NARROW = 200  # hundredths of a percent: weights that differ by less are shown with two digits
 NAMES = {"normal": "normal cell", "reduce": "reduction cell"}
 
 
@@ -139,15 +140,20 @@ def _edges(space: SearchSpace) -> dict[str, list[str]]:
 
 
 def _slider(epochs: list[Epoch], space: SearchSpace, shown: dict[str, list[int]]) -> dict[str, Any]:
-    """What the slider moves through: for each kind of cell and epoch which picture, the weights in thousandths,
-    operator by operator, and the places of those that were kept."""
+    """What the slider moves through, for each kind of cell and epoch.
+
+    Which picture; the weights in hundredths of a percent, operator by operator; the places of those that are kept.
+    """
     tables = [table for epoch in epochs for table in epoch.weights.values()]
+    low = round(10_000 * float(min((table.min() for table in tables), default=0)))
+    high = round(10_000 * float(max((table.max() for table in tables), default=1)))
     return {
-        "low": round(1000 * float(min((table.min() for table in tables), default=0)), 1),
-        "high": round(1000 * float(max((table.max() for table in tables), default=1)), 1),
+        "low": low,
+        "high": high,
+        "digits": 1 if high - low > NARROW else 2,
         "shown": shown,
         "weights": {
-            kind: [[round(1000 * float(weight), 1) for weight in epoch.weights[kind].T.flat] for epoch in epochs]
+            kind: [[round(10_000 * float(weight)) for weight in epoch.weights[kind].T.flat] for epoch in epochs]
             for kind in KINDS
         },
         "kept": {kind: [_kept(getattr(epoch.genotype, kind), space) for epoch in epochs] for kind in KINDS},

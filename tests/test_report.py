@@ -72,7 +72,7 @@ def test_a_search_shows_every_epoch_and_each_different_cell_once(tmp_path, page)
         assert data["slider"]["shown"][kind] == [0, 0, 1, 0, 0, 1, 0]
         weights = data["slider"]["weights"][kind]
         assert len(weights) == 7 and {len(table) for table in weights} == {15}  # 3 operators, 5 edges
-        assert weights[1][5:10] == [576.1] * 5  # skip_connect's: e / (e + 2)
+        assert weights[1][5:10] == [5761] * 5  # skip_connect's: e / (e + 2)
     assert len(found.all("div", **{"class": "picture"})) == 4
     assert [row[0] for row in data["readouts"]] == ["1", "2", "3", "4", "5", "6", "7"]
     assert "2 different cells; it changed 4 times, last at epoch 7 of 7" in found.text

@@ -20,9 +20,9 @@ for (const section of document.querySelectorAll("[data-run]")) {
       kind.querySelectorAll("[data-weight]").forEach((cell, place) => {
         const weight = data.weights[name][i][place];
         const strength = (weight - data.low) / Math.max(data.high - data.low, 1e-9);
-        cell.textContent = (weight / 10).toFixed(1);
+        cell.textContent = (weight / 100).toFixed(data.digits);
         cell.style.setProperty("--strength", `${Math.round(100 * strength)}%`);
-        cell.classList.toggle("strong", strength > 0.55);
+        cell.classList.toggle("strong", strength > 0.75);
         cell.classList.toggle("kept", kept.has(place));
       });
     }
