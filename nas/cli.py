@@ -55,6 +55,8 @@ def _search(argv: Sequence[str] | None) -> int:
     print(f"pictures  {run.diagrams / 'normal.svg'}, {run.diagrams / 'reduce.svg'} (and .png)")
     if space.edges_per_node == 2:
         print(f"printed   {genotype.to_notation()}")
+    if config.report and run.report.is_file():
+        print(f"report    {run.report}")
     print(f"next      {training_command(config, run.path, asked.preset)}")
     return 0
 
@@ -134,6 +136,8 @@ def _train(argv: Sequence[str] | None) -> int:
     print(f"parameters {result['parameters'] / 1e6:.3f} M, multiply-adds {result['madds'] / 1e6:.1f} M")
     print(f"weights    {run.weights}")
     print(f"result     {run.path / 'result.json'}")
+    if config.report and run.report.is_file():
+        print(f"report     {run.report}")
     return 0
 
 

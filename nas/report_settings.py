@@ -1,11 +1,19 @@
-"""The tables at the end of a report: the settings of the run beside the paper's, and the machine it was begun on."""
+"""What a report says of any run: how far it is, its settings beside the paper's, the machine it was begun on."""
 
 import json
 from typing import Any
 
 from nas.config import RUN_CONTROL, Settings
+from nas.loop import readable_time
 from nas.run_dir import RunDir
 from search_spaces.errors import InputError
+
+
+def describe_state(result: dict[str, Any] | None, done: int, epochs: int) -> str:
+    """How far a run is, after `done` of its epochs; `result` is what a finished one has."""
+    if result is None:
+        return f"unfinished: {done} of {epochs} epochs"
+    return f"finished: {done} epochs in {readable_time(result['seconds'])}"
 
 
 def settings_rows(config: Settings) -> list[dict[str, Any]]:

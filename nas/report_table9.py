@@ -1,19 +1,15 @@
 """What the report of a Table 9 shows: errors with intervals, size, operators beside chance, every cell, conclusions."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from nas.cell_pictures import TITLES, cell_picture
-from nas.figures import SERIES, Chart
 from nas.loop import readable_time
 from nas.statistics import summarize
-from nas.table9_figures import Cloud, clouds, removals, spreads, usage
+from nas.table9_charts import STAGE_NAMES, table_charts
 from nas.table9_jobs import STAGES
 from nas.table9_results import PAPER
 from nas.table9_runs import TableRun, TableSpace, read_table
-
-STAGE_NAMES = {"train": "selected cell", "random": "random cells"}
 
 
 def table_content(folder: Path, identifier: str) -> dict[str, Any]:
@@ -48,7 +44,7 @@ def table_content(folder: Path, identifier: str) -> dict[str, Any]:
         ],
         "has_folders": any(sum(space.begun.values()) for space in spaces.values()),
         "conclusions": [str(line) for line in content.get("conclusions", [])],
-        "charts": _charts(spaces, identifier),
+        "charts": table_charts(spaces, identifier),
         "galleries": [_gallery(space) for space in spaces.values()],
         "titles": TITLES,
         "budget": _budget(spaces),
@@ -72,110 +68,19 @@ def _result_row(space: TableSpace) -> dict[str, Any]:
         "paper_parameters": parameters,
         "errors": {name: spread(space.values(stage, "test_error_percent")) for stage, name in STAGE_NAMES.items()},
         "found": spread([value / 1e6 for value in space.values("search", "parameters")]),
-        "trained": {
-            name: spread([value / 1e6 for value in space.values(stage, "parameters")], 3)
-            for stage, name in STAGE_NAMES.items()
-        },
     }
 
 
-def spread(values: list[float], digits: int = 2) -> dict[str, str]:
+def spread(values: list[float]) -> dict[str, str]:
     """Mean ± sd, the 95 % interval of the mean, and the number of values, as text; empty where they are not known."""
     found = summarize(values)
     if not found["n"]:
         return {"mean": "—", "interval": "", "n": "0"}
-    mean = f"{found['mean']:.{digits}f}"
+    mean = f"{found['mean']:.2f}"
     if found["sd"]:
-        mean += f" ± {found['sd']:.{digits}f}"
-    interval = "{:.{d}f} to {:.{d}f}".format(*found["t_interval"], d=digits) if found["sd"] else ""
+        mean += f" ± {found['sd']:.2f}"
+    interval = "{:.2f} to {:.2f}".format(*found["t_interval"]) if found["sd"] else ""
     return {"mean": mean, "interval": interval, "n": str(found["n"])}
-
-
-def _charts(spaces: dict[str, TableSpace], identifier: str) -> list[Chart]:
-    paper = {name: PAPER[name] for name in spaces if name in PAPER}
-    errors = {
-        name: {shown: space.values(stage, "test_error_percent") for stage, shown in STAGE_NAMES.items()}
-        for name, space in spaces.items()
-    }
-    found = {
-        name: {"found cells": [value / 1e6 for value in space.values("search", "parameters")]}
-        for name, space in spaces.items()
-    }
-    comparable = _is_near([value for group in errors.values() for part in group.values() for value in part], paper)
-    charts = [
-        spreads(
-            "Test error, %",
-            errors,
-            f"{identifier}-e-",
-            {name: error for name, (_, error, _) in paper.items()} if comparable else {},
-            "Dots are runs, a diamond is their mean, its line the 95 % interval by Student's t."
-            + ("" if comparable else " The paper's errors are far from these and not drawn."),
-        ),
-        spreads(
-            "Parameters at 36 channels and 20 cells, M",
-            found,
-            f"{identifier}-p-",
-            {name: parameters for name, (_, _, parameters) in paper.items()},
-            "Of every cell that a search found, without the auxiliary head.",
-        ),
-        *_error_by_size(spaces, identifier),
-    ]
-    for number, (name, space) in enumerate(spaces.items()):
-        charts.append(
-            usage(
-                f"Operators of the found cells, {name}",
-                _operator_counts(space),
-                f"{identifier}-u{number}-",
-                "The grey bracket is where 95 % of the counts lie if each edge draws an operator evenly, on its own.",
-            )
-        )
-        charts.append(
-            removals(
-                f"What a supernet loses without an operator, {name}",
-                space.summary.get("error_points_without_operator", {}),
-                f"{identifier}-r{number}-",
-                "Right of zero: the finished supernet needs it. Mean over the searches, and its 95 % interval.",
-            )
-        )
-    return [chart for chart in charts if chart is not None]
-
-
-def _is_near(errors: list[float], paper: dict[str, tuple]) -> bool:
-    """Whether the measured errors can share an axis with the paper's."""
-    return bool(errors and paper) and max(errors) < 2 * max(error for _, error, _ in paper.values())
-
-
-def _error_by_size(spaces: dict[str, TableSpace], identifier: str) -> list[Chart | None]:
-    """Measured networks, and the paper's; two figures, as the networks of a small preset are of another size."""
-    labels = ("parameters, M", "test error, %")
-    measured, paper = [], []
-    sizes = [size for space in spaces.values() for stage in STAGE_NAMES for size in space.values(stage, "parameters")]
-    small = bool(sizes) and max(sizes) < 1e5
-    for (name, space), colour in zip(spaces.items(), SERIES * len(spaces), strict=False):
-        for stage, mark in (("train", "o"), ("random", "s")):
-            points = [
-                (run.parameters / (1e3 if small else 1e6), run.test_error_percent)
-                for run in space.runs[stage]
-                if run.parameters is not None and run.test_error_percent is not None
-            ]
-            measured.append(Cloud(f"{name}, {STAGE_NAMES[stage].split()[0]}", points, colour, mark))
-        if name in PAPER:
-            _, error, parameters = PAPER[name]
-            paper.append(Cloud(name, [(parameters, error)], colour, "D"))
-    here = ("parameters, thousands", labels[1]) if small else labels
-    return [
-        clouds("Error and size, as trained here", measured, f"{identifier}-s-", here, "Without the auxiliary head."),
-        clouds("Error and size in the paper", paper, f"{identifier}-q-", labels, "Zhou et al., ECCV 2020, Table 9."),
-    ]
-
-
-def _operator_counts(space: TableSpace) -> dict[str, dict[str, int]]:
-    counts = {}
-    for kind in TITLES:
-        cells = [getattr(run.genotype, kind) for run in space.runs["search"] if run.genotype is not None]
-        found = Counter(edge.operator for cell in cells for _, edge in cell.edges)
-        counts[kind] = {name: found[name] for name in dict.fromkeys([*space.operators, *found])}
-    return counts
 
 
 def _gallery(space: TableSpace) -> dict[str, Any]:

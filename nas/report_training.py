@@ -8,7 +8,7 @@ from nas.config import TrainConfig, build_config, read_settings
 from nas.figures import Chart, curves
 from nas.loop import readable_time
 from nas.report_rows import column, metrics
-from nas.report_settings import environment_rows, settings_rows
+from nas.report_settings import describe_state, environment_rows, settings_rows
 from nas.run_dir import RunDir
 
 
@@ -30,7 +30,7 @@ def training_content(run: RunDir, identifier: str) -> dict[str, Any]:
         "path": str(run.path),
         "data": config.data,
         "finished": result is not None,
-        "status": _status(result, len(rows), config.epochs),
+        "status": describe_state(result, len(rows), config.epochs),
         "cells": {kind: cell_picture(getattr(genotype, kind), kind) for kind in TITLES},
         "titles": TITLES,
         "found_by": found_by,
@@ -42,12 +42,6 @@ def training_content(run: RunDir, identifier: str) -> dict[str, Any]:
         "result": result,
         "summary": _summary(result, rows),
     }
-
-
-def _status(result: dict[str, Any] | None, done: int, epochs: int) -> str:
-    if result is None:
-        return f"unfinished: {done} of {epochs} epochs"
-    return f"finished: {done} epochs in {readable_time(result['seconds'])}"
 
 
 def _readouts(row: dict[str, Any]) -> list[str]:

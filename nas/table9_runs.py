@@ -90,7 +90,7 @@ def _read_space(folder: Path, name: str, content: dict[str, Any]) -> TableSpace:
         rows |= {seed: _run_of_folder(seed, run, held_out) for seed, run in dirs[stage].items() if run.is_finished()}
         runs[stage] = tuple(rows[seed] for seed in sorted(rows))
     finished = {stage: sum(run.is_finished() for run in found.values()) for stage, found in dirs.items()}
-    summary = content.get("summary", {})
+    summary = _checked(content.get("summary", {}))
     begun = {stage: len(found) for stage, found in dirs.items()}
     return TableSpace(name, _operators(dirs["search"], summary), runs, finished, begun, summary)
 
@@ -117,6 +117,18 @@ def _run_of_folder(seed: int, run: RunDir, held_out: dict[int, float]) -> TableR
         _number(costs["parameters"]),
         _number(costs["madds"]),
     )
+
+
+def _checked(summary: dict[str, Any]) -> dict[str, Any]:
+    """The summary of a space. Raises ValueError, TypeError or KeyError if what a report shows of it is damaged."""
+    for points in summary.get("error_points_without_operator", {}).values():
+        low, high = points["t_interval"] or (0, 0)
+        if None in (_number(points["mean"]), _number(low), _number(high)):
+            raise ValueError("an operator's points are missing")
+    for done in summary.get("budget", {}).values():
+        _number(done.get("seconds"))
+        list(done.get("seeds", []))
+    return summary
 
 
 def _number(value):

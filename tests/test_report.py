@@ -165,6 +165,17 @@ def test_a_table_without_its_run_folders_shows_what_its_json_holds(tmp_path, pag
     assert f"mine is {HOSTILE}" in found.text and not found.all("meta", http_equiv="refresh")
 
 
+def test_the_papers_points_stand_beside_measured_ones_where_they_are_of_one_size(tmp_path, page):
+    folder = table_runs(tmp_path)
+    assert "Error and size in the paper" in page(folder).text
+    training_run(folder / "darts/random/seed0", error=3.3)
+    training_run(folder / "darts/random/seed1", error=3.5)
+    found = page(folder)
+    assert "Error and size in the paper" not in found.text
+    (label,) = [a["aria-label"] for a in found.all("svg") if a["aria-label"].startswith("Error and size")]
+    assert "darts, paper: 3.25 and 3.11" in label and "darts, random: 2.5 and 3.3, 2.5 and 3.5" in label
+
+
 def test_several_runs_stand_side_by_side_in_one_file(tmp_path, page):
     folders = [
         search_run(tmp_path / "a").path,
@@ -198,6 +209,11 @@ def test_mistakes_are_one_line_and_leave_no_page(tmp_path, capsys):
     misfit.append("alphas", {"epoch": 9, "normal": [[0.0, 1.0]], "reduce": []})
     (tmp_path / "table9/darts/search").mkdir(parents=True)
     (tmp_path / "table9/table9.json").write_text('{"format": 1, "spaces": {"darts": []}}')
+    (tmp_path / "points").mkdir()
+    points = {
+        "darts": {"summary": {"error_points_without_operator": {"sandglass": {"mean": "high", "t_interval": None}}}}
+    }
+    (tmp_path / "points/table9.json").write_text(json.dumps({"format": 1, "spaces": points}))
     table.config.write_text("channels: many")
     for arguments, words in (
         ([tmp_path / "empty"], "is not a run folder"),
@@ -207,6 +223,7 @@ def test_mistakes_are_one_line_and_leave_no_page(tmp_path, capsys):
         ([damaged.path], "metrics.jsonl, line 2 is damaged"),
         ([misfit.path], "alphas.jsonl, line 4: normal is not 5 rows of 3 finite alphas"),
         ([tmp_path / "table9"], "table9.json or a result below it is damaged"),
+        ([tmp_path / "points"], "table9.json or a result below it is damaged"),
         ([table.path], "channels is 'many'"),
         ([], "RUN"),
     ):

@@ -119,3 +119,14 @@ def test_a_page_fits_a_phone_and_a_desk_in_light_and_dark(opened, name, width, s
     assert (sum(lightness) < sum(ink)) == (scheme == "dark")
     text = page.locator(".chart svg text").first
     assert text.evaluate("text => getComputedStyle(text).fill.match(/\\d+/g).map(Number)") == ink
+
+
+def test_without_scripts_the_last_epoch_is_shown_as_with_them(browser, reports):
+    looks = []
+    for scripts in (True, False):
+        context = browser.new_context(java_script_enabled=scripts)
+        page = context.new_page()
+        page.goto(reports["search"].as_uri())
+        looks.append(page.screenshot(full_page=True))
+        context.close()
+    assert looks[0] == looks[1]

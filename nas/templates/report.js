@@ -19,7 +19,7 @@ for (const section of document.querySelectorAll("[data-run]")) {
       }
       kind.querySelectorAll("[data-weight]").forEach((cell, place) => {
         const weight = data.weights[name][i][place];
-        const strength = (weight - data.low) / Math.max(data.high - data.low, 1e-9);
+        const strength = (weight - data.low) / Math.max(data.high - data.low, 1);
         cell.textContent = (weight / 100).toFixed(data.digits);
         cell.style.setProperty("--strength", `${Math.round(100 * strength)}%`);
         cell.classList.toggle("strong", strength > 0.75);
