@@ -82,10 +82,10 @@ def curves(title: str, series: Mapping[str, Sequence[tuple[int, float]]], prefix
     return Chart(title, picture(draw, prefix, label, rows=int(len(series) > 1)), note)
 
 
-def legend_above(axes: Axes):
+def legend_above(axes: Axes, columns: int = 3):
     """Names the colours at the top of the figure, from its left edge."""
     place = {"loc": "upper left", "bbox_to_anchor": (0.01, 1), "bbox_transform": axes.figure.transFigure}
-    axes.legend(**place, ncols=3, borderaxespad=0, handlelength=1.3, columnspacing=1.2)
+    axes.legend(**place, ncols=columns, borderaxespad=0, handlelength=1.3, columnspacing=1.2)
 
 
 def picture(

@@ -84,6 +84,7 @@ def clouds(title: str, points: Sequence[Cloud], prefix: str, labels: tuple[str, 
     shown = [cloud for cloud in points if cloud.points]
     if not shown:
         return None
+    columns = 3 if max(len(cloud.name) for cloud in shown) < 17 else 2  # what the width has room for
 
     def draw(axes: Axes):
         for cloud in shown:
@@ -94,11 +95,11 @@ def clouds(title: str, points: Sequence[Cloud], prefix: str, labels: tuple[str, 
         axes.set_ylabel(labels[1])
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.margins(0.12)
-        legend_above(axes)
+        legend_above(axes, columns)
 
     said = [f"{cloud.name}: {', '.join(f'{x:.3g} and {y:.3g}' for x, y in cloud.points)}" for cloud in shown]
     label = f"{title} ({labels[0]} and {labels[1]}). {'; '.join(said)}."
-    rows = -(-len(shown) // 3)
+    rows = -(-len(shown) // columns)
     return Chart(title, picture(draw, prefix, label, 2.5 + 0.2 * rows, rows=rows), note)
 
 
@@ -156,8 +157,8 @@ def removals(title: str, points: Mapping[str, Mapping[str, Any]], prefix: str, n
         axes.set_xlabel("points of validation error")
 
     said = ", ".join(f"{name} {points[name]['mean']:+.1f}" for name in operators)
-    height = 0.95 + 0.2 * len(operators)
-    return Chart(title, picture(draw, prefix, f"{title}: {said}.", height, _margin(operators)), note)
+    height = 0.75 + 0.2 * len(operators)
+    return Chart(title, picture(draw, prefix, f"{title}: {said}.", height, _margin(operators), rows=0), note)
 
 
 def _margin(names: Sequence[str]) -> float:
