@@ -59,7 +59,9 @@ def _search(argv: Sequence[str] | None) -> int:
     print(f"pictures  {run.diagrams / 'normal.svg'}, {run.diagrams / 'reduce.svg'} (and .png)")
     if space.edges_per_node == 2:
         print(f"printed   {genotype.to_notation()}")
-    print(f"next      {_training_command(asked)}")
+    if config.report and run.report.is_file():
+        print(f"report    {run.report}")
+    print(f"next      {training_command(config, run.path, asked.preset)}")
     return 0
 
 
@@ -76,19 +78,18 @@ def _search_folder(config: SearchConfig) -> Path:
     return Path("runs", "search", _file_name(name), f"seed{config.seed}")
 
 
-def _training_command(search: AskedRun) -> str:
-    """What to type to train the cell that a search found, on the same data."""
-    preset = search.preset
+def training_command(config: SearchConfig, folder: Path, preset: str | None) -> str:
+    """What to type to train the cell that a search in `folder` found, on the same data."""
     usual = build_config(TrainConfig, [(preset, read_preset(preset, "train"))] if preset else [])
-    words = [program_name("train"), quoted(search.folder.path)]
+    words = [program_name("train"), quoted(folder)]
     if preset:
         words += ["--preset", preset]
     for name in ("data", "image_size"):
-        value = getattr(search.config, name)
+        value = getattr(config, name)
         if value not in (getattr(usual, name), None):
             words += [f"--{name.replace('_', '-')}", quoted(str(value))]
-    if search.config.flip not in (usual.flip, None):
-        words.append("--flip" if search.config.flip else "--no-flip")
+    if config.flip not in (usual.flip, None):
+        words.append("--flip" if config.flip else "--no-flip")
     return " ".join(words)
 
 
@@ -143,6 +144,8 @@ def _train(argv: Sequence[str] | None) -> int:
     print(f"parameters {result['parameters'] / 1e6:.3f} M, multiply-adds {result['madds'] / 1e6:.1f} M")
     print(f"weights    {run.weights}")
     print(f"result     {run.path / 'result.json'}")
+    if config.report and run.report.is_file():
+        print(f"report     {run.report}")
     return 0
 
 

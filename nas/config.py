@@ -76,6 +76,7 @@ class Settings(BaseModel):
     )
     save_every: Positive = Field(10.0, description="minutes between two checkpoints within an epoch")
     stop_after: Positive | None = Field(None, description="minutes after which the run saves itself and stops")
+    report: bool = Field(True, description="write report.html after each epoch, to watch the run and to show it")
     tensorboard: bool = Field(False, description="write what is measured for TensorBoard, too, after each epoch")
 
 
@@ -143,6 +144,7 @@ RUN_CONTROL = (
     "plugin",
     "memory",
     "tensorboard",
+    "report",
 )
 
 

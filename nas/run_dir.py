@@ -2,7 +2,7 @@
 
     config.yaml space.yaml environment.json plugins/ log.txt metrics.jsonl alphas.jsonl
     checkpoint.pt checkpoint.previous.pt genotype.json diagrams/{normal,reduce}.{dot,svg,png} tensorboard/
-    weights.pt export/{network.pt2,network.onnx,network.py,weights.pt} result.json
+    weights.pt export/{network.pt2,network.onnx,network.py,weights.pt} report.html result.json
 
 result.json is written last: where it is, the run is finished. While a process writes here, it holds a lock on .lock,
 which the system takes from it when it ends, however it ends; .owner.json says who holds it.
@@ -35,6 +35,7 @@ _FILES = (
     "genotype.json",
     "weights.pt",
     "removal.json",
+    "report.html",
     "result.json",
 )
 _FOLDERS = ("plugins", "diagrams", "tensorboard", "export")
@@ -81,6 +82,10 @@ class RunDir:
     @property
     def weights(self) -> Path:
         return self.path / "weights.pt"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
 
     @property
     def plugins(self) -> tuple[Path, ...]:

@@ -29,6 +29,7 @@ from nas.config import SearchConfig
 from nas.data import ImageData
 from nas.device import DTYPES, arithmetic, resolve_device
 from nas.interrupt import StopRequest
+from nas.live_report import LiveReport
 from nas.loop import Epochs, RunState, apply_gradients, batch_sums, has_fused_optimizers, run_epochs, sgd
 from nas.parallel import gradients_of_mean
 from nas.run_dir import RunDir
@@ -112,6 +113,7 @@ class Search(Epochs[SearchState, SearchConfig]):
         self.rows: list[dict[str, Any]] = []  # of metrics.jsonl
         self.alphas: list[dict[str, Any]] = []  # of alphas.jsonl
         self.curves = curves_of(run, config, space)
+        self.report = LiveReport(run and run.path, config.report)
 
     def resume(self) -> None:
         """Goes on from the run's checkpoint, if it has one."""
@@ -176,6 +178,7 @@ class Search(Epochs[SearchState, SearchConfig]):
             self.run.write_genotype(genotype)
             draw_genotype(genotype, self.run.diagrams)
             self.curves.write(self.rows, self.alphas)
+        self.report.epoch_ended()
         before = self.epoch_before_collapse()
         return said if before is None else f"{said}, which rises: stopping, with the cell of epoch {before + 1}"
 
@@ -261,4 +264,5 @@ def run_search(
                 "seconds": round(sum(row["seconds"] for row in search.rows), 1),
             }
         )
+        search.report.write()
     return genotype

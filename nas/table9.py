@@ -14,6 +14,7 @@ from typing import Any
 
 from nas.command_line import Parser, run_command
 from nas.config import PRESETS, Settings, build_config
+from nas.live_report import LiveReport
 from nas.table9_jobs import FAILED, SHARED, STAGES, Job, Plan, Protocol, check_data, check_unchanged, plan_jobs
 from nas.table9_ray import Resources, carry_out_on_ray
 from nas.table9_results import PAPER, write_table
@@ -54,6 +55,7 @@ def _reproduce(argv: Sequence[str] | None) -> int:
             break
     for path in write_table(flags["out"], plan, flags["preset"] or "paper", command):
         print(f"table     {path}")
+    LiveReport(flags["out"], plan.jobs[0].config.report).write()
     for job in failed:
         print(f"error: failed: {job.title}; the same command tries it again", file=sys.stderr)
     if status:

@@ -16,6 +16,7 @@ from nas.config import TrainConfig
 from nas.data import ImageData
 from nas.device import DTYPES, arithmetic, resolve_device
 from nas.interrupt import StopRequest
+from nas.live_report import LiveReport
 from nas.loop import Epochs, RunState, apply_gradients, batch_sums, run_epochs, sgd
 from nas.parallel import gradients_of_mean
 from nas.run_dir import RunDir
@@ -86,6 +87,7 @@ class Training(Epochs[TrainState, TrainConfig]):
         self.whole_step = as_graph(self._tensor_step, config, self.device)
         self.rows: list[dict[str, Any]] = []  # of metrics.jsonl
         self.curves = curves_of(run, config)
+        self.report = LiveReport(run and run.path, config.report)
 
     def resume(self) -> None:
         """Goes on from the run's checkpoint, if it has one."""
@@ -123,6 +125,7 @@ class Training(Epochs[TrainState, TrainConfig]):
         if self.run is not None:
             self.run.append("metrics", self.rows[-1])
             self.curves.write(self.rows)
+        self.report.epoch_ended()
         return ""
 
 
@@ -168,6 +171,7 @@ def run_training(
     if run is not None:
         run.save_weights(_portable(network, genotype, config, data))
         run.finish(result)
+        training.report.write()
     return result
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 SETTINGS = (
     "--data digits --channels 2 --layers 3 --batch-size 16 --train-images 48 --threads 1 --device cpu --no-compile"
-    " --deterministic --save-every 0.00001"
+    " --deterministic --save-every 0.00001 --no-report"
 )
 COMMANDS = {
     "search": f"--space {{space}} --order 2 --epochs 3 {SETTINGS}",

@@ -27,6 +27,7 @@ from search_spaces.errors import InputError
 
 ROOT = Path(__file__).parent.parent
 TINY = "--data digits --channels 2 --layers 3 --epochs 1 --batch-size 16 --train-images 32 --threads 1 --device cpu"
+TINY += " --no-report"
 SEARCH = ["--space", "tiny.yaml", "--order", "1", *TINY.split()]
 TRAIN = ["darts_v2", *TINY.split(), "--test-images", "20"]
 SEARCH_RUN, TRAIN_RUN = RunDir("runs/search/tiny/seed0"), RunDir("runs/train/darts_v2/seed0")

@@ -27,6 +27,7 @@ data: digits
 train_images: 40
 batch_size: 20
 epochs: 1
+report: false
 channels: 2
 layers: 3
 search: {order: 1}
@@ -408,3 +409,11 @@ def test_a_mistake_is_one_line_before_anything_is_run(arguments, words, here, ca
     error = refusal(arguments, capsys)
     assert words in error and error.startswith("error: ") and error.count("\n") == 1
     assert not (here / "runs").exists()
+
+
+def test_a_report_is_written_beside_the_table(finished):
+    assert not Path("runs/table9/report.html").exists()
+    (finished / "tiny.yaml").write_text(TINY.replace("report: false", "report: true"))
+    assert reproduce_table9(CALL) == 0
+    page = Path("runs/table9/report.html").read_text(encoding="utf-8")
+    assert "Table 9: plain, larger" in page and '"status done">finished<' in page

@@ -11,8 +11,8 @@ from nas.run_dir import RunDir
 from search_spaces.space import SearchSpace
 
 SPACE = SearchSpace("tiny", ("none", "skip_connect", "dil_conv_3x3"), nodes=2)
-SEARCH = SearchConfig(data="tiny", channels=2, layers=3, epochs=2, batch_size=8, threads=1, device="cpu")
-TRAIN = TrainConfig(data="tiny", channels=2, layers=3, epochs=2, batch_size=8, threads=1, device="cpu")
+SEARCH = SearchConfig(data="tiny", channels=2, layers=3, epochs=2, batch_size=8, threads=1, device="cpu", report=False)
+TRAIN = TrainConfig(data="tiny", channels=2, layers=3, epochs=2, batch_size=8, threads=1, device="cpu", report=False)
 
 
 def image_data(train: int = 28, test: int = 10, size: int = 8) -> ImageData:

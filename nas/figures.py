@@ -1,0 +1,110 @@
+"""The figures of a report, by Matplotlib, as <svg> elements of the page: its typeface, its colours, light and dark.
+
+Each is made for 440 pixels of width, the column of a page and nearly a phone's, so that its text stays readable.
+"""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from nas.inline_svg import inline_svg
+
+BLUE, ORANGE, GREEN, PINK, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7f7f7f"  # Okabe and Ito, 2008
+SERIES = (BLUE, ORANGE, GREEN, PINK)
+_INK, _LINE, _SURFACE = "#000000", "#cccccc", "#ffffff"
+_COLOURS = {
+    BLUE: "var(--blue)",
+    ORANGE: "var(--orange)",
+    GREEN: "var(--green)",
+    PINK: "var(--pink)",
+    GREY: "var(--grey)",
+    _INK: "currentColor",
+    _LINE: "var(--line)",
+    _SURFACE: "var(--surface)",
+}
+_STYLE = {
+    "svg.fonttype": "none",  # text as text
+    "svg.hashsalt": "darts-blocks",  # the same figure has the same bytes
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _LINE,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": _LINE,
+    "grid.linewidth": 0.5,
+    "xtick.color": _LINE,
+    "ytick.color": _LINE,
+    "xtick.labelcolor": _INK,
+    "ytick.labelcolor": _INK,
+    "legend.frameon": False,
+    "axes.formatter.useoffset": False,
+    "lines.linewidth": 1.6,
+    "lines.solid_capstyle": "round",
+}
+WIDTH, HEIGHT = 4.4, 2.7  # inches of 72 units
+_MANY = 12  # points; a curve of more has no markers
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure and the words around it. `picture` is an <svg> element."""
+
+    title: str
+    picture: str
+    note: str = ""
+
+
+def curves(title: str, series: Mapping[str, Sequence[tuple[int, float]]], prefix: str, note: str = "") -> Chart | None:
+    """Named curves of (epoch, value), or None if they have no points; a single point is drawn as one."""
+    series = {name: points for name, points in series.items() if points}
+    if not series:
+        return None
+
+    def draw(axes: Axes):
+        for (name, points), colour in zip(series.items(), SERIES, strict=False):
+            epochs, values = zip(*points, strict=True)
+            axes.plot(epochs, values, color=colour, marker="o" if len(points) <= _MANY else "", ms=3.5, label=name)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        if all(isinstance(value, int) for points in series.values() for _, value in points):
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        if len(series) > 1:
+            legend_above(axes)
+
+    ends = [f"{name} {points[-1][1]:.4g} after epoch {points[-1][0]}" for name, points in series.items()]
+    label = f"{title}, by epoch: {'; '.join(ends)}."
+    return Chart(title, picture(draw, prefix, label, rows=int(len(series) > 1)), note)
+
+
+def legend_above(axes: Axes, columns: int = 3):
+    """Names the colours at the top of the figure, from its left edge."""
+    place = {"loc": "upper left", "bbox_to_anchor": (0.01, 1), "bbox_transform": axes.figure.transFigure}
+    axes.legend(**place, ncols=columns, borderaxespad=0, handlelength=1.3, columnspacing=1.2)
+
+
+def picture(
+    draw: Callable[[Axes], object],
+    prefix: str,
+    label: str,
+    height: float = HEIGHT,
+    left: float = 0.13,
+    rows: int = 1,
+) -> str:
+    """What `draw(axes)` draws, as an <svg> element that says `label`; its ids begin with `prefix`.
+
+    `height` is in inches, `left` the share of the width for what stands left of the axes, `rows` those of the legend.
+    """
+    above = 0.08 + 0.23 * rows
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(WIDTH, height))
+        axes = figure.add_axes((left, 0.5 / height, 0.97 - left, 1 - (0.5 + above) / height))
+        draw(axes)
+        content = io.BytesIO()
+        figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
+    return inline_svg(content.getvalue(), prefix, label, _COLOURS)

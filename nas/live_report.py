@@ -1,0 +1,46 @@
+"""The report of a run that goes on: made again after an epoch, to be watched, and never in the run's way."""
+
+import sys
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+SHARE = 0.1  # of the run's time at most; where an epoch takes less than ten reports, some are left out
+
+
+class LiveReport:
+    """Writes report.html into a run's folder, or with `wanted` false does nothing.
+
+    What goes wrong is said in one line, once, and the run goes on.
+    """
+
+    def __init__(self, folder: Path | None, wanted: bool):
+        self.folder = folder if wanted else None
+        self.seconds = 0.0  # that the last one took
+        self.written = -float("inf")  # when it was
+        self.said = ""
+
+    def epoch_ended(self):
+        """Writes the report unless it would take more than its share of the time."""
+        if time.perf_counter() - self.written >= self.seconds * (1 / SHARE - 1):
+            self.write()
+
+    def write(self):
+        if self.folder is None:
+            return
+        start = time.perf_counter()
+        try:
+            from nas.report import write_report
+
+            write_report([self.folder])
+        except Exception as error:  # whatever it is, hours of computing weigh more than a page
+            self._say(f"note: {self.folder / 'report.html'} was not written ({type(error).__name__}: {error})")
+        self.written = time.perf_counter()
+        self.seconds = self.written - start
+
+    def _say(self, message: str):
+        line = " ".join(message.split())
+        if line != self.said:
+            tqdm.write(line, file=sys.stderr)
+        self.said = line

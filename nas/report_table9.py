@@ -1,0 +1,127 @@
+"""What the report of a Table 9 shows: errors with intervals, size, operators beside chance, every cell, conclusions."""
+
+from pathlib import Path
+from typing import Any
+
+from nas.cell_pictures import TITLES, cell_picture
+from nas.loop import readable_time
+from nas.statistics import summarize
+from nas.table9_charts import STAGE_NAMES, table_charts
+from nas.table9_jobs import STAGES
+from nas.table9_results import PAPER
+from nas.table9_runs import TableRun, TableSpace, read_table
+
+
+def table_content(folder: Path, identifier: str) -> dict[str, Any]:
+    """What the template table9.html shows; ids in it begin with `identifier`.
+
+    Raises InputError if table9.json or a run below the folder is damaged.
+    """
+    content, spaces = read_table(folder)
+    behind = sum(_runs_since(space, content) for space in spaces.values())
+    open_runs = sum(sum(space.begun.values()) - sum(space.finished.values()) for space in spaces.values())
+    is_whole = all(space.selected_seed is not None and space.runs["train"] for space in spaces.values())
+    finished = bool(content) and is_whole and not behind and not open_runs
+    done = sum(len(runs) for space in spaces.values() for runs in space.runs.values())
+    return {
+        "kind": "table 9",
+        "template": "table9.html",
+        "id": identifier,
+        "title": f"Table 9: {', '.join(spaces)}",
+        "path": str(folder),
+        "data": content.get("data", ""),
+        "preset": content.get("preset", ""),
+        "command": content.get("command", ""),
+        "finished": finished,
+        "status": "finished"
+        if finished
+        else f"unfinished: {done} {'run' if done == 1 else 'runs'} in it, {open_runs} begun",
+        "behind": behind,
+        "results": [_result_row(space) for space in spaces.values()],
+        "stages": STAGES,
+        "progress": [
+            (name, [(space.finished[stage], space.begun[stage]) for stage in STAGES]) for name, space in spaces.items()
+        ],
+        "has_folders": any(sum(space.begun.values()) for space in spaces.values()),
+        "conclusions": [str(line) for line in content.get("conclusions", [])],
+        "charts": table_charts(spaces, identifier),
+        "galleries": [_gallery(space) for space in spaces.values()],
+        "titles": TITLES,
+        "budget": _budget(spaces),
+        "summary": {"runs": str(done), "time": _time(spaces)},
+    }
+
+
+def _runs_since(space: TableSpace, content: dict[str, Any]) -> int:
+    """Runs that were finished since the table was written."""
+    listed = content.get("spaces", {}).get(space.name, {})
+    names = {"search": "searches", "train": "retrainings", "random": "random"}
+    return sum(max(0, len(space.runs[stage]) - len(listed.get(key, []))) for stage, key in names.items())
+
+
+def _result_row(space: TableSpace) -> dict[str, Any]:
+    row, error, parameters = PAPER.get(space.name, (None, None, None))
+    return {
+        "space": space.name,
+        "row": row,
+        "paper_error": error,
+        "paper_parameters": parameters,
+        "errors": {name: spread(space.values(stage, "test_error_percent")) for stage, name in STAGE_NAMES.items()},
+        "found": spread([value / 1e6 for value in space.values("search", "parameters")]),
+    }
+
+
+def spread(values: list[float]) -> dict[str, str]:
+    """Mean ± sd, the 95 % interval of the mean, and the number of values, as text; empty where they are not known."""
+    found = summarize(values)
+    if not found["n"]:
+        return {"mean": "—", "interval": "", "n": "0"}
+    mean = f"{found['mean']:.2f}"
+    if found["sd"]:
+        mean += f" ± {found['sd']:.2f}"
+    interval = "{:.2f} to {:.2f}".format(*found["t_interval"]) if found["sd"] else ""
+    return {"mean": mean, "interval": interval, "n": str(found["n"])}
+
+
+def _gallery(space: TableSpace) -> dict[str, Any]:
+    return {
+        "space": space.name,
+        "found": [_card(run, run.seed == space.selected_seed) for run in space.runs["search"] if run.genotype],
+        "random": [_card(run, False) for run in space.runs["random"] if run.genotype],
+    }
+
+
+def _card(run: TableRun, is_selected: bool) -> dict[str, Any]:
+    """A cell among small multiples: its pictures and its numbers."""
+    facts = []
+    if run.held_out_error_percent is not None:
+        facts.append(f"held-out error {run.held_out_error_percent:.2f} %")
+    if run.test_error_percent is not None:
+        facts.append(f"test error {run.test_error_percent:.2f} %")
+    if run.parameters is not None:
+        facts.append(f"{readable_count(run.parameters)} parameters")
+    pictures = {kind: cell_picture(getattr(run.genotype, kind), kind) for kind in TITLES}
+    return {"seed": run.seed, "selected": is_selected, "facts": ", ".join(facts), "pictures": pictures}
+
+
+def readable_count(number: float) -> str:
+    """`3.02 M`, or `17.6 k` below 100,000."""
+    return f"{number / 1e6:.2f} M" if number >= 1e5 else f"{number / 1e3:.1f} k"
+
+
+def _budget(spaces: dict[str, TableSpace]) -> list[list[str]]:
+    names = ("epochs", "train_images", "test_images", "hold_out", "image_size", "channels", "layers", "order")
+    rows = []
+    for name, space in spaces.items():
+        for stage, done in space.summary.get("budget", {}).items():
+            seeds = ", ".join(map(str, done.get("seeds", [])))
+            time = readable_time(done["seconds"]) if "seconds" in done else "—"
+            rows.append([name, STAGES.get(stage, stage), *(str(done.get(key, "—")) for key in names), seeds, time])
+    return rows
+
+
+def _time(spaces: dict[str, TableSpace]) -> str:
+    seconds = sum(
+        done.get("seconds", 0) for space in spaces.values() for done in space.summary.get("budget", {}).values()
+    )
+    return readable_time(seconds) if seconds else "—"

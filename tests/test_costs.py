@@ -1,0 +1,41 @@
+"""The costs that are summed from parts are those of the network that is built whole."""
+
+import pytest
+
+from cells.costs import network_costs
+from cells.genotype import load_genotype
+from cells.network import describe_network
+from cells.random_cells import random_genotype
+from search_spaces.registry import load_plugin
+from search_spaces.space import load_space
+
+SMALL = {"channels": 4, "layers": 6, "classes": 7}
+
+
+def described(genotype, **size) -> tuple[int, int]:
+    found = describe_network(genotype, **size)
+    return found["parameters"], found["madds"]
+
+
+def test_the_published_cell_has_its_published_costs():
+    assert network_costs(load_genotype("darts_v2")) == (3_349_342, 528_359_040)  # see test_tools.py
+
+
+@pytest.mark.parametrize(("seed", "image_size"), [(0, 32), (1, 8), (2, 28)])
+def test_any_cell_costs_what_its_network_does(seed, image_size):
+    genotype = random_genotype(load_space("darts+ir+sandglass"), seed)
+    assert network_costs(genotype, **SMALL, image_size=image_size) == described(
+        genotype, **SMALL, image_size=image_size
+    )
+
+
+def test_a_cell_that_leaves_nodes_out_costs_what_its_network_does():
+    genotype = load_genotype("amoebanet")
+    assert network_costs(genotype, **SMALL) == described(genotype, **SMALL)
+
+
+def test_a_users_operator_is_counted_and_an_unknown_one_refused(write_plugin, refused):
+    load_plugin(write_plugin())
+    genotype = random_genotype(load_space("darts+ghost_3x3"), 1)
+    assert "ghost_3x3" in genotype.operators
+    assert network_costs(genotype, **SMALL) == described(genotype, **SMALL)
