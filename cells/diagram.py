@@ -125,7 +125,7 @@ def node_name(index: int) -> str:
     return ("c_{k-2}", "c_{k-1}")[index] if index < 2 else str(index - 2)
 
 
-def label_and_look(name: str, halves: bool, style: str, broken: bool = False) -> tuple[str, Look]:
+def label_and_look(name: str, halves: bool = False, style: str = "colour", broken: bool = False) -> tuple[str, Look]:
     """The label and look of an operator; one that is not registered here (a plug-in's) goes by its name."""
     try:
         operator = get_operator(name)

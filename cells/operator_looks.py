@@ -90,10 +90,10 @@ def _own_shade(name: str) -> tuple[int, str]:
 
 
 def _readable(fill: list[int]) -> str:
-    """Black or white, whichever has the larger contrast (WCAG 2.1) on the fill."""
+    """Nearly black or white, whichever has the larger contrast (WCAG 2.1) on the fill."""
     linear = [(c / 255 / 12.92) if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in fill]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "#000000" if luminance > 0.179 else "#FFFFFF"
+    return "#111111" if luminance > 0.179 else "#FFFFFF"
 
 
 def _hex(channels: list[int]) -> str:

@@ -2,17 +2,17 @@
 
 from functools import lru_cache
 
-from cells.diagram import COLOURS, cell_dot, find_renderers, node_name, operator_look, render, tint
+from cells.diagram import cell_dot, label_and_look, node_name
 from cells.genotype import CellGenotype
+from cells.rendering import find_renderers, render
 from nas.inline_svg import inline_svg, natural_width
 
 TITLES = {"normal": "Normal cell", "reduce": "Reduction cell"}
-_COLOURS = {  # of the diagrams -> of the page, which may be dark
+_COLOURS = {  # of the diagrams -> of the page, which may be dark; an operator keeps its look, with the text in it
     "white": "var(--surface)",
     "#e8eaed": "var(--box)",
     "#444444": "var(--node)",
     "#aaaaaa": "var(--line)",
-    **{tint(colour).lower(): f"color-mix(in srgb, {colour} 28%, var(--surface))" for colour in COLOURS.values()},
 }
 
 
@@ -25,7 +25,7 @@ def describe_cell(cell: CellGenotype) -> str:
     """The cell in words: "Node 0: sep_conv_3x3 from c_{k-2}, skip_connect from c_{k-1}. Node 1: …"."""
     nodes = []
     for target, edges in enumerate(cell.nodes, start=2):
-        terms = [f"{operator_look(edge.operator, '')[0]} from {node_name(edge.source)}" for edge in edges]
+        terms = [f"{label_and_look(edge.operator)[0]} from {node_name(edge.source)}" for edge in edges]
         nodes.append(f"Node {node_name(target)}: {', '.join(terms)}.")
     return " ".join(nodes)
 
