@@ -101,6 +101,12 @@ class Genotype:
             parts.append(f"{kind}_concat={list(cell.concat)}")
         return f"Genotype({', '.join(parts)})"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the pictures of both cells."""
+        from cells.display import genotype_html  # here, as it needs torch and a program that draws
+
+        return genotype_html(self)
+
 
 def parse_genotype(text: str) -> Genotype:
     """The genotype in a JSON text or in the printed notation. Nothing is evaluated.

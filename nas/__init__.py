@@ -9,9 +9,14 @@ _HOME = {
     "RunDir": "run_dir",
     "SearchConfig": "config",
     "TrainConfig": "config",
+    "evaluate": "evaluation",
     "load_data": "data",
+    "load_trained_network": "evaluation",
     "run_search": "search",
     "run_training": "train",
+    "search_cell": "library",
+    "train_cell": "library",
+    "train_over_seeds": "library",
 }
 __all__ = sorted(_HOME)
 

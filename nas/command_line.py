@@ -50,9 +50,9 @@ def _out_of_memory(error: Exception) -> str:
 
 def _failing_plugin(error: Exception) -> str:
     """What a plug-in did wrong where its check does not look, such as at a run's number of channels."""
-    from search_spaces.registry import operator_names, plugins_of
+    from search_spaces.registry import loaded_plugins
 
-    plugins = {os.path.abspath(plugin.path): plugin.path for plugin in plugins_of(operator_names())}
+    plugins = {os.path.abspath(plugin.path): plugin.path for plugin in loaded_plugins()}
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename in plugins:
             said = " ".join(f"{type(error).__name__}: {error}".split())

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from contextlib import suppress
 
@@ -19,7 +20,8 @@ class Stopped(Exception):
 class StopRequest:
     """Asked after every step. As a context manager it listens to SIGINT, SIGTERM and SIGUSR1.
 
-    The first signal lets the step end and the run save itself; a second one has its usual effect at once.
+    The first signal lets the step end and the run save itself; a second one has its usual effect at once. Python tells
+    the main thread alone of signals, so in another one only the time counts.
     """
 
     def __init__(self, minutes: float | None = None):
@@ -28,6 +30,8 @@ class StopRequest:
         self._previous: dict[int, object] = {}
 
     def __enter__(self):
+        if threading.current_thread() is not threading.main_thread():
+            return self
         for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
             if hasattr(signal, name):
                 number = getattr(signal, name)

@@ -1,0 +1,41 @@
+"""Runs a user's Python file as a module, from the bytes that were read, and says in one line what is wrong with it."""
+
+import importlib.util
+import sys
+import traceback
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+
+from search_spaces.errors import InputError
+
+
+class _PluginLoader(SourceFileLoader):
+    """Runs the bytes that were read, and neither reads nor leaves byte code beside the user's file."""
+
+    def __init__(self, module_name: str, path: Path, source: bytes):
+        super().__init__(module_name, str(path.absolute()))
+        self._source = source
+
+    def get_data(self, path):
+        return self._source
+
+    def path_stats(self, path):
+        raise OSError("no byte code is kept")
+
+
+def run_plugin_file(path: Path, source: bytes, module_name: str):
+    """Runs `source`, the content of the file, as a new module. Raises InputError with the line at which it fails."""
+    loader = _PluginLoader(module_name, path, source)
+    spec = importlib.util.spec_from_file_location(module_name, loader.path, loader=loader)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses look up the module of a class there
+    try:
+        spec.loader.exec_module(module)
+    except InputError as error:
+        raise InputError(f"plug-in {path}: {error}") from None
+    except (Exception, SystemExit) as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == spec.origin]
+        if isinstance(error, SyntaxError) and error.filename == spec.origin:
+            lines.append(error.lineno)
+        where = f"{path}, line {lines[-1]}" if lines else str(path)
+        raise InputError(f"plug-in {where}: {type(error).__name__}: {error}") from None
