@@ -71,6 +71,13 @@ def measure_folder(folder: Path, image_size: int | None) -> tuple[int, int, int,
     return *counts, len(train), image_size
 
 
+def read_image(path: Path, image_size: int | None) -> np.ndarray:
+    """One image file as uint8 (3,H,W), prepared as `read_folder` does. Raises InputError, naming the file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _decode(path, _read(path), image_size)
+
+
 def stratified_order(labels: np.ndarray) -> np.ndarray:
     """A fixed order of the images in which every prefix, and so each half, has nearly the proportions of the classes.
 

@@ -86,7 +86,7 @@ def _list_operators(argv: Sequence[str] | None):
             madds = count_madds(module, (1, channels, COST_SIZE, COST_SIZE))
             row += [f"{count_parameters(module):,}", f"{madds:,}"]
         rows.append(row)
-    print("\n".join(_aligned(rows, texts=3)))
+    print("\n".join(aligned(rows, texts=3)))
     print(f"stride 1, with affine BatchNorm; multiply-adds of one {COST_SIZE}x{COST_SIZE} map")
 
 
@@ -108,7 +108,7 @@ def _check_operator(argv: Sequence[str] | None):
     print(f"BatchNorm behind it in the supernet: {'yes' if report['supernet_norm'] else 'no'}")
     rows = [["channels", "stride", "parameters", "multiply-adds"]]
     rows += [[f"{cost[key]:,}" for key in ("channels", "stride", "parameters", "madds")] for cost in report["costs"]]
-    print("\n".join(_aligned(rows)))
+    print("\n".join(aligned(rows)))
     print(f"with affine BatchNorm; multiply-adds of one {COST_SIZE}x{COST_SIZE} map")
 
 
@@ -151,7 +151,7 @@ def _whole_number(smallest: int):
     return convert
 
 
-def _aligned(rows: Sequence[Sequence[str]], texts: int = 0) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]], texts: int = 0) -> list[str]:
     """The rows as lines of aligned columns: the first `texts` to the left, the numbers after them to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [

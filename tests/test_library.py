@@ -2,20 +2,16 @@
 
 import linecache
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from cells.genotype import load_genotype
-from nas import search_cell, train_cell, train_over_seeds
+from nas import cli, search_cell, train_cell, train_over_seeds
 from nas.run_dir import RunDir
-from search_spaces import get_operator, operator_names, register_operator
+from search_spaces import get_operator, load_plugin, operator_names, register_operator, registry
 from search_spaces.registry import plugins_of
 
-ROOT = Path(__file__).parents[1]
 TINY = {"data": "digits", "threads": 1, "device": "cpu", "compile": False, "progress": False}
 SEARCH = TINY | {"channels": 2, "layers": 3, "epochs": 1, "batch_size": 16, "train_images": 32, "order": 1}
 TRAIN = TINY | {"channels": 2, "layers": 3, "epochs": 1, "batch_size": 16, "train_images": 32, "test_images": 40}
@@ -153,7 +149,7 @@ def test_a_notebook_shows_the_cells_and_a_mistake_as_one_line(notebook, capsys):
     assert len(lines) == 1 and lines[0].startswith('InputError: unknown space "dart"')
 
 
-def test_a_typed_block_is_searched_kept_and_trained_in_another_process(notebook, quick_search, small_space, tmp_path):
+def test_a_typed_block_is_searched_kept_and_trained_without_the_notebook(notebook, quick_search, small_space, tmp_path):
     notebook(FIRST_CELL)
     notebook(BLOCK.format(kernel=3))
     found = quick_search(space=small_space("typed_block"), run_dir=tmp_path / "run")  # all cells are made of it
@@ -163,11 +159,10 @@ def test_a_typed_block_is_searched_kept_and_trained_in_another_process(notebook,
 
     trained = train_cell(tmp_path / "run", run_dir=tmp_path / "trained", **TRAIN)  # here the typed one stays
     assert [plugin.name for plugin in trained.run.plugins] == ["typed_block.py"]
+    del registry._OPERATORS["typed_block"]  # as in another process
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in TRAIN.items() if name not in TINY]
-    command = [sys.executable, "train_genotype.py", tmp_path / "run", "--run-dir", tmp_path / "other", *flags]
-    command += ["--data", "digits", "--threads", "1", "--device", "cpu", "--no-compile"]
-    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    flags += ["--data", "digits", "--threads", "1", "--device", "cpu", "--no-compile"]
+    assert cli.train([str(tmp_path / "run"), "--run-dir", str(tmp_path / "other"), *flags]) == 0
     assert RunDir(tmp_path / "other").result()["test_error_percent"] == trained.test_error_percent
 
 
@@ -180,8 +175,6 @@ def test_a_cell_that_is_run_again_replaces_its_block(notebook, refused, tmp_path
     assert operator_names().count("typed_block") == 1
     assert get_operator("typed_block").build(4, 1, True).conv.kernel_size == (5, 5)
     assert b"channels, 3, stride" in old.source and b"channels, 5, stride" in new.source
-
-    from search_spaces import load_plugin
 
     for plugin in (old, new):
         (tmp_path / "kept.py").write_bytes(plugin.source)
@@ -237,8 +230,6 @@ def test_code_without_a_text_can_be_searched_but_not_kept(refused):
 
 
 def test_an_edited_plugin_file_takes_the_place_of_what_it_was(write_plugin, refused):
-    from search_spaces import load_plugin
-
     path = write_plugin()
     old = load_plugin(path)
     source = path.read_text()
