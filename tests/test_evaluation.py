@@ -12,7 +12,7 @@ from cells.genotype import load_genotype
 from nas.checkpoint import load_checkpoint, save_checkpoint
 from nas.config import TrainConfig
 from nas.data import load_data
-from nas.evaluate import evaluate_network
+from nas.evaluate_network import evaluate_network
 from nas.evaluation import Evaluation, classify, evaluate, load_trained_network
 from nas.train import run_training
 from search_spaces.registry import load_plugin

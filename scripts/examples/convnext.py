@@ -1,10 +1,10 @@
 """The ConvNeXt block with a BatchNorm in the place of its LayerNorm, as cells of DARTS normalise everywhere.
 
 Liu et al., A ConvNet for the 2020s, CVPR 2022: a 7x7 depthwise convolution, one normalisation, then two 1x1
-convolutions with GELU between them, four times as wide inside. At stride 2 the depthwise convolution has the stride, and
-there is no shortcut. The layer scale starts at 1, not at 1e-6: a block that starts as the identity would look like a
-skip connection to the alphas. In the supernet (affine off) there is none: it would scale the block against the others,
-which is what the alphas are for.
+convolutions with GELU between them, four times as wide inside. At stride 2 the depthwise convolution has the stride,
+and there is no shortcut. The layer scale starts at 1, not at 1e-6: a block that starts as the identity would look like
+a skip connection to the alphas. In the supernet (affine off) there is none: it would scale the block against the
+others, which is what the alphas are for.
 """
 
 import torch
