@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from nas.augment import augment, batches, epoch_order, random_batch_indices, scaled, step_generator
-from nas.config import Settings
+from nas.config import SearchConfig, TrainConfig
 from nas.data import ImageData
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # images float32 (N, 3, H, W), labels int64 (N,)
@@ -18,7 +18,7 @@ class Batches:
     images: torch.Tensor
     labels: torch.Tensor
     data: ImageData
-    config: Settings
+    config: SearchConfig | TrainConfig
     stream: str
     cutout: int = 0  # pixels of a 32x32 image
 

@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from nas.config import PRESETS, Settings
 from nas.interrupt import Stopped
@@ -63,10 +63,11 @@ def _failing_plugin(error: Exception) -> str:
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, with a guess at a misspelt flag."""
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+    def __init__(self, **options: Any):
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(**options | {"allow_abbrev": False, "formatter_class": formatter})
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see {self.prog} --help")
 
     def parse(self, argv: Sequence[str] | None) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def settings_parser(program: str, description: str, kind: type[Settings]) -> Par
     for name, field in kind.model_fields.items():
         flag = "--" + name.replace("_", "-")
         default = "" if field.default in (None, ()) else f" (default: {field.default})"
-        text = (field.description + default).replace("%", "%%")
+        text = ((field.description or "") + default).replace("%", "%%")
         if isinstance(field.default, bool) or name in ("flip", "compile"):
             settings.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
         elif field.default == ():

@@ -30,7 +30,7 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def check_precision(precision: str, device: torch.device):
+def check_precision(precision: str, device: torch.device) -> None:
     """Raises InputError if the device has no such arithmetic."""
     if precision == "tf32" and device.type != "cuda":
         raise InputError(

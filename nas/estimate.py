@@ -50,7 +50,7 @@ def estimate_search(config: SearchConfig, space: SearchSpace, data: DataSummary)
     with _random_state_kept(device):
         state = SearchState(config.model_copy(update={"memory": "store"}), space, data.classes, device)
 
-        def step(batch: Batch):
+        def step(batch: Batch) -> None:
             bilevel_step(state, batch, batch, first_order, config.learning_rate)
 
         images = (config.train_images or data.train_images) // 2
@@ -65,7 +65,7 @@ def estimate_training(config: TrainConfig, genotype, data: DataSummary) -> Estim
     with _random_state_kept(device):
         state = TrainState(config, genotype, data.classes, device)
 
-        def step(batch: Batch):
+        def step(batch: Batch) -> None:
             training_step(state, batch, config, config.learning_rate, config.drop_path)
 
         images = (config.train_images or data.train_images) - config.hold_out
@@ -160,11 +160,11 @@ def _saved_bytes(step: Callable[[Batch], None], batch: Batch, cells: Iterable[nn
             outputs = 0
         return tensor
 
-    def enter(_cell, _inputs):
+    def enter(_cell, _inputs) -> None:
         nonlocal before
         before = sum(alive.values())
 
-    def leave(_cell, _inputs, output):
+    def leave(_cell, _inputs, output) -> None:
         nonlocal outputs
         inside.append(sum(alive.values()) - before)
         outputs += output.numel() * output.element_size()

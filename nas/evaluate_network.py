@@ -6,13 +6,16 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nas.checkpoint import write_atomically
 from nas.command_line import Parser, run_command
 from nas.config import TrainConfig, build_config, read_settings
 from nas.run_dir import RunDir
 from search_spaces.errors import InputError
+
+if TYPE_CHECKING:  # --help does not wait for torch
+    from nas.evaluation import Evaluation, TrainedNetwork
 
 WIDEST_TABLE = 30  # classes; the matrix of more is for --out
 
@@ -22,7 +25,7 @@ def evaluate_network(argv: Sequence[str] | None = None) -> int:
     return run_command(_evaluate_network, argv)
 
 
-def _evaluate_network(argv: Sequence[str] | None):
+def _evaluate_network(argv: Sequence[str] | None) -> None:
     parser = Parser(prog="evaluate_network.py", description="Test a trained network, or let it classify images.")
     parser.add_argument("weights", metavar="RUN|WEIGHTS", type=Path, help="a training's run folder, or a weights.pt")
     parser.add_argument("--data", help="cifar10, digits or a folder; that of the training if no --image is given")
@@ -80,7 +83,7 @@ def _data_of(run: RunDir, weights: Path) -> str:
     return str(config.data)
 
 
-def _described(found) -> list[str]:
+def _described(found: "Evaluation") -> list[str]:
     """An Evaluation for people: the error, that of each class, and the matrix unless it is too wide."""
     from nas.tools import aligned
 
@@ -96,7 +99,7 @@ def _described(found) -> list[str]:
     return [*lines, "", *aligned(matrix, texts=1)]
 
 
-def _as_json(found) -> dict[str, Any]:
+def _as_json(found: "Evaluation") -> dict[str, Any]:
     return {
         "data": found.data,
         "test_images": found.images,
@@ -107,7 +110,7 @@ def _as_json(found) -> dict[str, Any]:
     }
 
 
-def _as_csv(found) -> str:
+def _as_csv(found: "Evaluation") -> str:
     """One row a true class, one column a predicted one."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -116,7 +119,7 @@ def _as_csv(found) -> str:
     return text.getvalue()
 
 
-def _classified(trained, files: Sequence[Path]) -> list[dict[str, Any]]:
+def _classified(trained: "TrainedNetwork", files: Sequence[Path]) -> list[dict[str, Any]]:
     """Prints and returns the likeliest classes of each file."""
     import torch
 

@@ -102,7 +102,8 @@ def _build(path: Path, content: dict[str, Any]) -> TrainedNetwork:
     except (TypeError, ValueError, RuntimeError, AttributeError) as error:
         reason = str(error).split("\n")[0]
         raise InputError(f"the weights in {path} are not those of its genotype ({reason}); train it anew") from None
-    network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.eval()
+    network.to(memory_format=torch.channels_last)
     mean, std = tuple(content["mean"]), tuple(content["std"])
     return TrainedNetwork(network, classes, content["image_size"], mean, std)
 

@@ -4,7 +4,10 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
+from typing import Any, Self
 
 TIME_IS_UP = 75  # EX_TEMPFAIL: try again later
 
@@ -27,9 +30,9 @@ class StopRequest:
     def __init__(self, minutes: float | None = None):
         self._deadline = None if minutes is None else time.monotonic() + 60 * minutes
         self._signal: int | None = None
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
             return self
         for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
@@ -38,18 +41,18 @@ class StopRequest:
                 self._previous[number] = signal.signal(number, self._listen)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _listen(self, number, _frame):
+    def _listen(self, number: int, _frame: FrameType | None) -> None:
         self._signal = number
         with suppress(OSError):  # os.write: print could be what the signal interrupted
             os.write(2, b"\nstopping after this step; once more to stop at once, without saving\n")
         for listened in self._previous:
             signal.signal(listened, signal.SIG_DFL)
 
-    def check(self, save):
+    def check(self, save: Callable[[], None]) -> None:
         """Calls `save()` and raises Stopped if a stop was asked for."""
         if self._signal is not None:
             save()

@@ -64,7 +64,7 @@ def search_cell(
     _check_typed(chosen.operators)
     data = asked.plan(estimate_search, chosen, least_images=4)  # two for the weights, two for the alphas
 
-    def body(run: RunDir, goes_on: bool, stop: StopRequest | None):
+    def body(run: RunDir, goes_on: bool, stop: StopRequest | None) -> None:
         run_search(asked.config, chosen, data, run, resume=goes_on, stop=stop, progress=progress)
 
     with asked.carried_out(data, chosen.operators, body, space=chosen) as run:
@@ -99,7 +99,7 @@ def train_cell(
     _check_typed(genotype.operators)
     data = asked.plan(estimate_training, genotype, least_images=2)
 
-    def body(run: RunDir, goes_on: bool, stop: StopRequest | None):
+    def body(run: RunDir, goes_on: bool, stop: StopRequest | None) -> None:
         run_training(asked.config, genotype, data, run, resume=goes_on, stop=stop, progress=progress)
 
     with asked.carried_out(data, genotype.operators, body, genotype=genotype) as run:
@@ -148,7 +148,7 @@ class _Asked(AskedRun):
         flags = settings | {"preset": preset, "run_dir": folder, "resume": resume, "force": force}
         super().__init__(kind, command, flags, lambda _: folder)
 
-    def say(self, line: str):
+    def say(self, line: str) -> None:
         if self.progress:
             super().say(line)
 
@@ -168,7 +168,7 @@ class _Asked(AskedRun):
                 yield run
 
 
-def _check_typed(operators: tuple[str, ...]):
+def _check_typed(operators: tuple[str, ...]) -> None:
     """Raises InputError if a block that was typed, which no file's loading has checked, breaks the contract."""
     for name in operators:
         if get_operator(name).typed is not None:

@@ -3,7 +3,7 @@
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from cells.genotype import Genotype
 from nas.evaluation import TrainedNetwork
@@ -59,7 +59,11 @@ class TrainedCells(Sequence[TrainedCell]):
     def __len__(self) -> int:
         return len(self.trainings)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> TrainedCell: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[TrainedCell]: ...
+    def __getitem__(self, index: int | slice) -> TrainedCell | Sequence[TrainedCell]:
         return self.trainings[index]
 
     @property

@@ -4,7 +4,7 @@ import json
 import sys
 from argparse import ArgumentTypeError
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from cells.genotype import Genotype, load_genotype, published_genotypes
@@ -34,7 +34,7 @@ def check_operator(argv: Sequence[str] | None = None) -> int:
     return run_command(_check_operator, argv)
 
 
-def _draw_cells(argv: Sequence[str] | None):
+def _draw_cells(argv: Sequence[str] | None) -> None:
     parser = _parser("draw_cells.py", "Draw the normal and the reduction cell of a genotype.", genotype=True)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for normal.* and reduce.*")
     parser.add_argument(
@@ -51,7 +51,7 @@ def _draw_cells(argv: Sequence[str] | None):
         print(path)
 
 
-def _describe_genotype(argv: Sequence[str] | None):
+def _describe_genotype(argv: Sequence[str] | None) -> None:
     parser = _parser("describe_genotype.py", "Count what the network of a genotype costs, as JSON.", genotype=True)
     parser.add_argument("--channels", type=_whole_number(1), default=36, help="initial channels (default: 36)")
     parser.add_argument("--layers", type=_whole_number(1), default=20, help="cells (default: 20)")
@@ -69,7 +69,7 @@ def _describe_genotype(argv: Sequence[str] | None):
     print(json.dumps(describe_network(genotype, **size) | {"operators": operators} | size, indent=1))
 
 
-def _list_operators(argv: Sequence[str] | None):
+def _list_operators(argv: Sequence[str] | None) -> None:
     parser = _parser("list_operators.py", "List the operators that may stand on an edge, and what they cost.")
     _load_plugins(parser.parse(argv)["plugin"])
 
@@ -90,7 +90,7 @@ def _list_operators(argv: Sequence[str] | None):
     print(f"stride 1, with affine BatchNorm; multiply-adds of one {COST_SIZE}x{COST_SIZE} map")
 
 
-def _check_operator(argv: Sequence[str] | None):
+def _check_operator(argv: Sequence[str] | None) -> None:
     parser = _parser("check_operator.py", "Test the operator contract on an operator, and count what it costs.")
     parser.add_argument("name", metavar="NAME", help="an operator's name, as in --space darts+NAME")
     flags = parser.parse(argv)
@@ -132,7 +132,7 @@ def _load(flags: dict) -> Genotype:
     return load_genotype(flags["genotype"])
 
 
-def _load_plugins(paths: Iterable[str | Path]):
+def _load_plugins(paths: Iterable[str | Path]) -> None:
     from search_spaces.registry import load_plugin
 
     for path in paths:
@@ -140,7 +140,7 @@ def _load_plugins(paths: Iterable[str | Path]):
         print(f"plug-in {path} was run; it registers {', '.join(operators)}", file=sys.stderr)
 
 
-def _whole_number(smallest: int):
+def _whole_number(smallest: int) -> Callable[[str], int]:
     """An argument type: a whole number of at least `smallest`."""
 
     def convert(text: str) -> int:

@@ -3,8 +3,9 @@
 import importlib.util
 import sys
 import traceback
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
+from typing import NoReturn
 
 from search_spaces.errors import InputError
 
@@ -16,21 +17,22 @@ class _PluginLoader(SourceFileLoader):
         super().__init__(module_name, str(path.absolute()))
         self._source = source
 
-    def get_data(self, path):
+    def get_data(self, path: str) -> bytes:
         return self._source
 
-    def path_stats(self, path):
+    def path_stats(self, path: str) -> NoReturn:
         raise OSError("no byte code is kept")
 
 
-def run_plugin_file(path: Path, source: bytes, module_name: str):
+def run_plugin_file(path: Path, source: bytes, module_name: str) -> None:
     """Runs `source`, the content of the file, as a new module. Raises InputError with the line at which it fails."""
     loader = _PluginLoader(module_name, path, source)
-    spec = importlib.util.spec_from_file_location(module_name, loader.path, loader=loader)
+    spec = ModuleSpec(module_name, loader, origin=loader.path)
+    spec.has_location = True  # so that the module has its __file__
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses look up the module of a class there
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except InputError as error:
         raise InputError(f"plug-in {path}: {error}") from None
     except (Exception, SystemExit) as error:

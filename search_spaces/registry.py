@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from torch import nn
 
@@ -25,6 +26,7 @@ from search_spaces.errors import InputError, suggest
 from search_spaces.plugin_file import run_plugin_file
 from search_spaces.typed_block import TypedBlock, plugin_source, typed_block
 
+Build = TypeVar("Build", bound=Callable[..., nn.Module])  # a class is such a callable, too
 KINDS = ("none", "pooling", "skip", "separable", "dilated", "convolution", "bottleneck", "block")
 
 
@@ -62,7 +64,9 @@ _OPERATORS: dict[str, Operator] = {}
 _PLUGINS: dict[str, Plugin] = {}
 
 
-def register_operator(name: str, *, label: str | None = None, supernet_norm: bool = False, kind: str = "block"):
+def register_operator(
+    name: str, *, label: str | None = None, supernet_norm: bool = False, kind: str = "block"
+) -> Callable[[Build], Build]:
     """A decorator that registers a module class (or any callable) taking (channels, stride, affine).
 
     A block that was typed into a notebook replaces the one that the same notebook gave this name before. Networks that
@@ -78,14 +82,15 @@ def register_operator(name: str, *, label: str | None = None, supernet_norm: boo
     if kind not in KINDS:
         raise InputError(f'operator "{name}": unknown kind "{kind}"; known: {", ".join(KINDS)}')
     taken = _OPERATORS.get(name)
-    if taken is not None and taken.typed is None:
+    before = taken.typed if taken is not None else None
+    if taken is not None and before is None:
         raise InputError(f'operator "{name}" is registered already; give yours another name')
-    if taken is not None and (typed is None or taken.typed.namespace is not typed.namespace):
+    if before is not None and (typed is None or before.namespace is not typed.namespace):
         raise InputError(
             f'operator "{name}" was typed in here with another source; give it another name there, or start Python anew'
         )
 
-    def register(build):
+    def register(build: Build) -> Build:
         _OPERATORS[name] = Operator(name, build, name if label is None else str(label), supernet_norm, kind, typed)
         return build
 
@@ -131,10 +136,10 @@ def load_plugin(path: str | Path) -> Plugin:
     digest = hashlib.sha256(source).hexdigest()
     if digest in _PLUGINS:
         return _PLUGINS[digest]
-    for operator in [operator for operator in _OPERATORS.values() if operator.typed is not None]:
+    for name, block in [(name, operator.typed) for name, operator in _OPERATORS.items() if operator.typed is not None]:
         with suppress(InputError):  # of a block whose source cannot be had
-            if plugin_source(operator.name, operator.typed).encode() == source:
-                return _typed_plugin(operator.name)
+            if plugin_source(name, block).encode() == source:
+                return _typed_plugin(name, block)
 
     before = dict(_OPERATORS), dict(_PLUGINS)
     try:
@@ -162,13 +167,13 @@ def plugins_of(operators: Iterable[str]) -> tuple[Plugin, ...]:
     wanted = [_OPERATORS[name] for name in dict.fromkeys(operators) if name in _OPERATORS]
     names = {operator.name for operator in wanted}
     files = [plugin for plugin in loaded_plugins() if names & set(plugin.operators)]
-    typed = [_typed_plugin(operator.name) for operator in wanted if operator.typed is not None]
+    typed = [_typed_plugin(operator.name, operator.typed) for operator in wanted if operator.typed is not None]
     return tuple(dict.fromkeys(files + typed))
 
 
-def _typed_plugin(name: str) -> Plugin:
+def _typed_plugin(name: str, block: TypedBlock) -> Plugin:
     """The plug-in file for a typed operator; it was run and checked, as another process would, and forgotten."""
-    source = plugin_source(name, get_operator(name).typed)
+    source = plugin_source(name, block)
     before = dict(_OPERATORS), dict(_PLUGINS)
     try:
         for other in [other for other, operator in _OPERATORS.items() if operator.typed is not None]:
@@ -201,10 +206,11 @@ def _load(path: Path, source: bytes) -> tuple[str, ...]:
     return added
 
 
-def _put_back(operators: dict[str, Operator], plugins: dict[str, Plugin]):
-    for now, before in ((_OPERATORS, operators), (_PLUGINS, plugins)):
-        now.clear()
-        now.update(before)  # type: ignore[attr-defined]
+def _put_back(operators: dict[str, Operator], plugins: dict[str, Plugin]) -> None:
+    _OPERATORS.clear()
+    _OPERATORS.update(operators)
+    _PLUGINS.clear()
+    _PLUGINS.update(plugins)
 
 
 def check_operator(name: str) -> dict:
@@ -214,7 +220,7 @@ def check_operator(name: str) -> dict:
     return check_contract(get_operator(name))
 
 
-def _register_built_in():
+def _register_built_in() -> None:
     """The operators that ship with the package register themselves as their modules are imported."""
     from search_spaces import bottleneck_ops, darts_ops  # noqa: F401
 

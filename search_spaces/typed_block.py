@@ -54,7 +54,7 @@ def plugin_source(name: str, block: TypedBlock) -> str:
     imports: dict[str, None] = {}
     definitions: dict[str, str] = {}
 
-    def add(used: str):
+    def add(used: str) -> None:
         """Adds what the name means, after what that needs itself."""
         if used in definitions or (used not in block.namespace and hasattr(builtins, used)):
             return

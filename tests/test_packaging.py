@@ -36,7 +36,7 @@ def test_the_wheel_has_every_module_and_every_data_file(wheel):
         path.relative_to(ROOT).as_posix()
         for name in PACKAGES
         for path in (ROOT / name).rglob("*")
-        if path.suffix == ".py" or (path.suffix in (".yaml", ".json") and "found" not in path.parts)
+        if path.suffix in (".py", ".typed") or (path.suffix in (".yaml", ".json") and "found" not in path.parts)
     }
     assert {"nas/presets/quick.yaml", "search_spaces/darts.yaml", "cells/published/darts_v2.json"} <= wanted
     assert wanted <= wheel
