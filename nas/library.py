@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from nas.run_dir import RunDir
 from nas.search import run_search
 from nas.train import run_training
 from search_spaces.errors import InputError, shown
-from search_spaces.registry import check_operator, get_operator
+from search_spaces.registry import check_operator, get_operator, plugins_of
 from search_spaces.space import load_space
 
 _NO_FOLDER = Path(os.devnull, "no run folder")  # there cannot be one, so nothing is in its way
@@ -61,7 +62,13 @@ def search_cell(
     check_early_stop(asked.config)
     asked.load_plugins()
     chosen = load_space(asked.folder.space if asked.is_taken_up else asked.config.space)
-    _check_typed(chosen.operators)
+    if (
+        asked.is_taken_up
+        and asked.names("space")
+        and replace(load_space(asked.config.space), name=chosen.name) != chosen
+    ):
+        raise InputError(f"space {asked.config.space} is not what it was when {asked.folder.path} was begun")
+    _check_typed(chosen.operators, asked.keeps)
     data = asked.plan(estimate_search, chosen, least_images=4)  # two for the weights, two for the alphas
 
     def body(run: RunDir, goes_on: bool, stop: StopRequest | None) -> None:
@@ -88,7 +95,7 @@ def train_cell(
     """
     asked = _Asked(TrainConfig, "train", settings, preset, run_dir, resume, force, progress)
     if isinstance(cell, FoundCell):
-        cell = cell.genotype
+        cell = cell.genotype if cell.run is None else cell.run.path
     asked.load_plugins(*(() if isinstance(cell, Genotype) else plugins_beside(str(cell))))
     genotype = cell if isinstance(cell, Genotype) else load_genotype(cell)
     if asked.is_taken_up and genotype != load_genotype(asked.folder.genotype):
@@ -96,7 +103,7 @@ def train_cell(
     check_operators(genotype)
     if asked.is_done:
         return _trained_in(asked.folder, genotype, keep=True)
-    _check_typed(genotype.operators)
+    _check_typed(genotype.operators, asked.keeps)
     data = asked.plan(estimate_training, genotype, least_images=2)
 
     def body(run: RunDir, goes_on: bool, stop: StopRequest | None) -> None:
@@ -115,6 +122,8 @@ def train_over_seeds(
 ) -> TrainedCells:
     """`train_cell` with each of the seeds (3: 0, 1 and 2), in folders seed0, seed1, … of `run_dir` if it is given."""
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if "seed" in settings:
+        raise InputError("seed is one training's; give seeds, a number or a list")
     if not numbers or len(set(numbers)) < len(numbers):
         raise InputError(f"seeds is {shown(seeds)}; give a number of at least 1, or different seeds such as [0, 1, 2]")
     folders = [None if run_dir is None else Path(run_dir, f"seed{seed}") for seed in numbers]
@@ -168,11 +177,16 @@ class _Asked(AskedRun):
                 yield run
 
 
-def _check_typed(operators: tuple[str, ...]) -> None:
-    """Raises InputError if a block that was typed, which no file's loading has checked, breaks the contract."""
+def _check_typed(operators: tuple[str, ...], keep: bool) -> None:
+    """Raises InputError if a block that was typed, which no file's loading has checked, breaks the contract.
+
+    Or, where the run is kept, if its source cannot be kept with it.
+    """
     for name in operators:
         if get_operator(name).typed is not None:
             check_operator(name)
+    if keep:
+        plugins_of(operators)
 
 
 def _found_in(run: RunDir, keep: bool) -> FoundCell:

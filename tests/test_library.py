@@ -2,6 +2,7 @@
 
 import linecache
 import re
+from pathlib import Path
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -134,6 +135,8 @@ def test_mistakes_are_those_of_the_commands_in_one_line(quick_search, refused, t
     for seeds in (0, [], [1, 1]):
         with refused("seeds is"):
             train_over_seeds("darts_v2", seeds, **TRAIN)
+    with refused("give seeds"):
+        train_over_seeds("darts_v2", seed=1, **TRAIN)
 
 
 def test_a_notebook_shows_the_cells_and_a_mistake_as_one_line(notebook, capsys):
@@ -243,3 +246,20 @@ def test_an_edited_plugin_file_takes_the_place_of_what_it_was(write_plugin, refu
     assert plugins_of(["ghost_3x3"]) == (new,)  # as it was
     with refused("registered already"):
         load_plugin(write_plugin(source, "other.py"))
+
+
+def test_what_a_folder_was_begun_with_is_not_exchanged(notebook, quick_search, small_space, refused, tmp_path):
+    notebook(FIRST_CELL)
+    notebook(BLOCK.format(kernel=3))
+    space = small_space("typed_block")
+    found = quick_search(space=space, run_dir=tmp_path / "run")
+    notebook(BLOCK.format(kernel=5))
+    with refused("typed in here with another source"):  # not the block that the cell was found with
+        train_cell(found, **TRAIN)
+    with refused("not the genotype"):
+        train_cell("darts_v2", run_dir=train_cell("darts_v1", run_dir=tmp_path / "v1", **TRAIN).run.path, resume=True)
+    notebook(BLOCK.format(kernel=3))
+    Path(space).write_text("operators: [none, typed_block, skip_connect]\nnodes: 2")
+    with refused("is not what it was when"):
+        quick_search(space=space, run_dir=tmp_path / "run", resume=True, epochs=2)
+    assert train_cell(found, **TRAIN).genotype == found.genotype
