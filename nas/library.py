@@ -31,7 +31,7 @@ from nas.run_dir import RunDir
 from nas.search import run_search
 from nas.train import run_training
 from search_spaces.errors import InputError, shown
-from search_spaces.registry import check_operator, get_operator, plugins_of
+from search_spaces.registry import check_operator, get_operator, load_plugin, plugins_of
 from search_spaces.space import load_space
 
 _NO_FOLDER = Path(os.devnull, "no run folder")  # there cannot be one, so nothing is in its way
@@ -160,6 +160,16 @@ class _Asked(AskedRun):
     def say(self, line: str) -> None:
         if self.progress:
             super().say(line)
+
+    def load_plugins(self, *more: Path) -> None:
+        """Runs the plug-ins: of the folder if the run goes on, else the given ones and `more`. Says which were run.
+
+        The file of a typed block that is here is not among those.
+        """
+        for path in self.folder.plugins if self.is_taken_up else (*more, *map(Path, self.config.plugin)):
+            plugin = load_plugin(path)
+            if plugin.path == path:
+                self.say(f"plug-in {path} was run; it registers {', '.join(plugin.operators)}")
 
     @contextmanager
     def carried_out(self, data: ImageData, operators: tuple[str, ...], body: _Body, **subject: Any) -> Iterator[RunDir]:

@@ -71,11 +71,10 @@ def strangers_folder(tmp_path, monkeypatch, finished_runs):
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
     (tmp_path / "blur.py").write_text(blocks(PAGES["adding-an-operator.md"], "python")[0])
     (tmp_path / "my_space.yaml").write_text(blocks(PAGES["adding-an-operator.md"], "yaml")[0])
-    for number, folder in enumerate(("train/cat", "train/dog", "test/cat", "test/dog")):
+    for number, folder in enumerate(("train/disc", "train/square", "test/disc", "test/square")):
         (tmp_path / "photos" / folder).mkdir(parents=True)
         for shade in range(4):
             Image.new("RGB", (8, 8), (60 * number, 60 * shade, 0)).save(tmp_path / f"photos/{folder}/{shade}.png")
-    shutil.copy(tmp_path / "photos/train/cat/0.png", tmp_path / "seven.png")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path
