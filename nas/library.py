@@ -8,21 +8,17 @@ with the line that a command would print. Without `run_dir`, nothing is kept on 
 command leaves, and the commands go on with it. A typed block is checked first, and its source kept in that folder.
 """
 
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cells.genotype import Genotype, load_genotype
 from cells.network import check_operators
-from nas.asked_run import AskedRun
+from nas.asked_call import AskedCall, check_typed
 from nas.cli import plugins_beside
 from nas.collapse import check_early_stop
-from nas.config import SearchConfig, Settings, TrainConfig, build_config, config_to_yaml
-from nas.data import ImageData
+from nas.config import SearchConfig, TrainConfig
 from nas.estimate import estimate_search, estimate_training
 from nas.evaluation import load_trained_network
 from nas.interrupt import StopRequest
@@ -31,11 +27,7 @@ from nas.run_dir import RunDir
 from nas.search import run_search
 from nas.train import run_training
 from search_spaces.errors import InputError, shown
-from search_spaces.registry import check_operator, get_operator, load_plugin, plugins_of
 from search_spaces.space import load_space
-
-_NO_FOLDER = Path(os.devnull, "no run folder")  # there cannot be one, so nothing is in its way
-_Body = Callable[[RunDir, bool, StopRequest | None], None]  # (folder, whether to go on from its checkpoint, stop)
 
 
 def search_cell(
@@ -56,7 +48,7 @@ def search_cell(
     Raises InputError for a mistake in these, and nas.interrupt.Stopped if a run in a folder was stopped; it is saved.
     """
     given = settings if space is None else settings | {"space": space}
-    asked = _Asked(SearchConfig, "search", given, preset, run_dir, resume, force, progress)
+    asked = AskedCall(SearchConfig, "search", given, preset, run_dir, resume, force, progress)
     if asked.is_done:
         return _found_in(asked.folder, keep=True)
     check_early_stop(asked.config)
@@ -68,7 +60,7 @@ def search_cell(
         and replace(load_space(asked.config.space), name=chosen.name) != chosen
     ):
         raise InputError(f"space {asked.config.space} is not what it was when {asked.folder.path} was begun")
-    _check_typed(chosen.operators, asked.keeps)
+    check_typed(chosen.operators, asked.keeps)
     data = asked.plan(estimate_search, chosen, least_images=4)  # two for the weights, two for the alphas
 
     def body(run: RunDir, goes_on: bool, stop: StopRequest | None) -> None:
@@ -93,7 +85,7 @@ def train_cell(
     `cell` is what a search found, a genotype, or what GENOTYPE is on the command line; `settings` are fields of
     TrainConfig. The rest is as for `search_cell`.
     """
-    asked = _Asked(TrainConfig, "train", settings, preset, run_dir, resume, force, progress)
+    asked = AskedCall(TrainConfig, "train", settings, preset, run_dir, resume, force, progress)
     if isinstance(cell, FoundCell):
         cell = cell.genotype if cell.run is None else cell.run.path
     asked.load_plugins(*(() if isinstance(cell, Genotype) else plugins_beside(str(cell))))
@@ -103,7 +95,7 @@ def train_cell(
     check_operators(genotype)
     if asked.is_done:
         return _trained_in(asked.folder, genotype, keep=True)
-    _check_typed(genotype.operators, asked.keeps)
+    check_typed(genotype.operators, asked.keeps)
     data = asked.plan(estimate_training, genotype, least_images=2)
 
     def body(run: RunDir, goes_on: bool, stop: StopRequest | None) -> None:
@@ -129,74 +121,6 @@ def train_over_seeds(
     folders = [None if run_dir is None else Path(run_dir, f"seed{seed}") for seed in numbers]
     pairs = zip(numbers, folders, strict=True)
     return TrainedCells(tuple(train_cell(cell, run_dir=folder, seed=seed, **settings) for seed, folder in pairs))
-
-
-class _Asked(AskedRun):
-    """What a call asks for; without a folder, the run has one that is gone after it."""
-
-    def __init__(
-        self,
-        kind: type[Settings],
-        command: str,
-        settings: dict[str, Any],
-        preset: str | None,
-        run_dir: str | Path | None,
-        resume: bool,
-        force: bool,
-        progress: bool,
-    ):
-        self.keeps, self.progress = run_dir is not None, progress
-        if not self.keeps and (resume or force):
-            raise InputError(f"{'resume' if resume else 'force'} is about a run folder; give one as run_dir")
-        if resume and force:
-            raise InputError("resume goes on with the run in a folder, and force overwrites it; give one of them")
-        build_config(kind, [("the call", settings)])  # the settings alone: all keys are known, all values allowed
-        if not self.keeps and settings.get("stop_after") is not None:
-            raise InputError("stop_after saves the run to go on with it later; give a folder for that as run_dir")
-        folder = _NO_FOLDER if run_dir is None else Path(run_dir)
-        flags = settings | {"preset": preset, "run_dir": folder, "resume": resume, "force": force}
-        super().__init__(kind, command, flags, lambda _: folder)
-
-    def say(self, line: str) -> None:
-        if self.progress:
-            super().say(line)
-
-    def load_plugins(self, *more: Path) -> None:
-        """Runs the plug-ins: of the folder if the run goes on, else the given ones and `more`. Says which were run.
-
-        The file of a typed block that is here is not among those.
-        """
-        for path in self.folder.plugins if self.is_taken_up else (*more, *map(Path, self.config.plugin)):
-            plugin = load_plugin(path)
-            if plugin.path == path:
-                self.say(f"plug-in {path} was run; it registers {', '.join(plugin.operators)}")
-
-    @contextmanager
-    def carried_out(self, data: ImageData, operators: tuple[str, ...], body: _Body, **subject: Any) -> Iterator[RunDir]:
-        """The folder in which `body` has run; `subject` is a search's space or a training's genotype."""
-        if self.keeps:
-            with self.locked():
-                goes_on = self.begin(data, operators, **subject)
-                self.carry_out(lambda stop: body(self.folder, goes_on, stop))
-            yield self.folder
-        else:
-            with tempfile.TemporaryDirectory() as folder:
-                run = RunDir(Path(folder, "run"))
-                run.create(config_to_yaml(self.config), data.fingerprint, **subject)
-                body(run, False, None)
-                yield run
-
-
-def _check_typed(operators: tuple[str, ...], keep: bool) -> None:
-    """Raises InputError if a block that was typed, which no file's loading has checked, breaks the contract.
-
-    Or, where the run is kept, if its source cannot be kept with it.
-    """
-    for name in operators:
-        if get_operator(name).typed is not None:
-            check_operator(name)
-    if keep:
-        plugins_of(operators)
 
 
 def _found_in(run: RunDir, keep: bool) -> FoundCell:
