@@ -1,6 +1,7 @@
 """From softmax weights to a genotype (DARTS, section 2.4)."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cells.genotype import CellGenotype, Edge, Genotype
 from search_spaces.space import SearchSpace
@@ -16,11 +17,11 @@ def discretize(normal: Sequence, reduce: Sequence, space: SearchSpace, found_by:
 
     Raises ValueError if a table has another shape or a row does not sum to 1: logits rank edges differently.
     """
-    cells = (_strongest(_checked(table, space), space) for table in (normal, reduce))
-    return Genotype(*cells, space.name, dict(found_by or {}))
+    normal_cell, reduce_cell = (_strongest(_checked(table, space), space) for table in (normal, reduce))
+    return Genotype(normal_cell, reduce_cell, space.name, dict(found_by or {}))
 
 
-def _checked(table, space: SearchSpace) -> list[list[float]]:
+def _checked(table: Any, space: SearchSpace) -> list[list[float]]:
     rows = table.tolist() if hasattr(table, "tolist") else [list(row) for row in table]
     shape = (len(space.edges), len(space.operators))
     if len(rows) != shape[0] or any(len(row) != shape[1] for row in rows):

@@ -364,7 +364,7 @@ class _Chains:
         return dx, found
 
 
-def _share_threads():
+def _share_threads() -> None:
     """Lets the loops run on as many threads as PyTorch does; PyTorch keeps them, whatever Numba's start sets."""
     count = torch.get_num_threads()
     kernels.use_threads(count)

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeGuard
 
 from cells.interchange import from_nni, is_nni, to_nni
 from search_spaces.errors import InputError, shown, suggest
@@ -36,7 +37,7 @@ class CellGenotype:
     nodes: tuple[tuple[Edge, ...], ...]
     concat: tuple[int, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.nodes:
             raise InputError("a cell has no nodes; it needs at least one intermediate node")
         for target, edges in enumerate(self.nodes, start=2):
@@ -108,6 +109,12 @@ class Genotype:
         Raises InputError if a cell is not one of NNI's DARTS space; see `cells.interchange`.
         """
         return to_nni(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the pictures of both cells."""
+        from cells.display import genotype_html  # here, as it needs torch and a program that draws
+
+        return genotype_html(self)
 
 
 def parse_genotype(text: str) -> Genotype:
@@ -187,7 +194,8 @@ def _parse_json(text: str) -> Genotype:
     found_by = content.get("found_by", {})
     if not isinstance(found_by, dict):
         raise InputError('"found_by" must be an object such as {"seed": 0}')
-    return Genotype(*(_cell_from_json(content, kind) for kind in ("normal", "reduce")), space, found_by)
+    normal, reduce = (_cell_from_json(content, kind) for kind in ("normal", "reduce"))
+    return Genotype(normal, reduce, space, found_by)
 
 
 def _distinct(pairs: list[tuple]) -> dict:
@@ -254,15 +262,21 @@ def _parse_notation(text: str) -> Genotype:
             raise InputError(f"{kind} lists {len(edges)} edges; the notation has two for each node")
         pairs = [list(edges[i : i + 2]) for i in range(0, len(edges), 2)]
         cells.append(_build_cell(kind, pairs, list(concat)))
-    return Genotype(*cells)
+    normal, reduce = cells
+    return Genotype(normal, reduce)
 
 
-def _literal(node: ast.expr, name: str):
+def _literal(node: ast.expr, name: str) -> Any:
     """The value of a literal, or of `range(a, b)` with literal bounds below 1,000."""
     try:
         if isinstance(node, ast.Call):
             bounds = [ast.literal_eval(bound) for bound in node.args]
-            if node.func.id == "range" and not node.keywords and all(_is_index(b) and abs(b) < 1000 for b in bounds):
+            if (
+                isinstance(node.func, ast.Name)
+                and node.func.id == "range"
+                and not node.keywords
+                and all(_is_index(b) and abs(b) < 1000 for b in bounds)
+            ):
                 return list(range(*bounds))
             raise ValueError
         return ast.literal_eval(node)
@@ -272,7 +286,7 @@ def _literal(node: ast.expr, name: str):
         ) from None
 
 
-def _is_index(value) -> bool:
+def _is_index(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -11,6 +11,8 @@ from search_spaces.complexity import count_madds, count_parameters
 from search_spaces.errors import InputError
 from search_spaces.registry import build_operator, get_operator
 
+Logits = tuple[torch.Tensor, torch.Tensor | None]  # of the classifier, and of the auxiliary head in training
+
 
 def drop_path(x: torch.Tensor, probability: float | torch.Tensor) -> torch.Tensor:
     """`x` (N, C, H, W) with whole images set to zero at that probability, the others scaled to keep the mean.
@@ -41,7 +43,9 @@ class NetworkCell(nn.Module):
             for index, (target, edge) in enumerate(self.genotype.edges)
         }
 
-    def forward(self, input0, input1, drop_path_probability=0.0):
+    def forward(
+        self, input0: torch.Tensor, input1: torch.Tensor, drop_path_probability: float | torch.Tensor = 0.0
+    ) -> torch.Tensor:
         nodes = list(self.inputs(input0, input1))
         operators = iter(self.operators)
         for edges in self.genotype.nodes:
@@ -74,7 +78,7 @@ class AuxiliaryHead(nn.Module):
         )
         self.classifier = nn.Linear(768, classes)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         pool = self.pool_8x8 if tuple(x.shape[-2:]) == (8, 8) else halves_pooled
         return self.classifier(self.features(pool(x.relu())).flatten(1))
 
@@ -118,7 +122,7 @@ class Network(nn.Module):
         self.auxiliary_head = head
         self.classifier = nn.Linear(specs[-1].output_channels, classes)
 
-    def forward(self, images, drop_path_probability: float | torch.Tensor = 0.0):
+    def forward(self, images: torch.Tensor, drop_path_probability: float | torch.Tensor = 0.0) -> Logits:
         with computing_in(self.precision, images.device):
             logits, auxiliary_logits = self._logits(images, drop_path_probability)
         if self.precision != torch.float32:
@@ -126,7 +130,7 @@ class Network(nn.Module):
             auxiliary_logits = None if auxiliary_logits is None else auxiliary_logits.float()
         return logits, auxiliary_logits
 
-    def _logits(self, images, drop_path_probability):
+    def _logits(self, images: torch.Tensor, drop_path_probability: float | torch.Tensor) -> Logits:
         auxiliary_logits = None
         input0 = input1 = self.stem(images)
         for index, cell in enumerate(self.cells):
@@ -136,7 +140,7 @@ class Network(nn.Module):
         return self.classifier(input1.mean(dim=(2, 3))), auxiliary_logits
 
 
-def check_operators(genotype: Genotype):
+def check_operators(genotype: Genotype) -> None:
     """Raises InputError if the genotype names an operator that is not registered."""
     for name in genotype.operators:
         try:
@@ -145,7 +149,9 @@ def check_operators(genotype: Genotype):
             raise InputError(f"genotype: {error}") from None
 
 
-def describe_network(genotype: Genotype, channels=36, layers=20, classes=10, image_size=32) -> dict:
+def describe_network(
+    genotype: Genotype, channels: int = 36, layers: int = 20, classes: int = 10, image_size: int = 32
+) -> dict[str, int]:
     """What the genotype's network costs, without building it in memory.
 
     `parameters` (without the auxiliary head, as the literature counts), `parameters_with_auxiliary`, and `madds`, the
@@ -155,7 +161,7 @@ def describe_network(genotype: Genotype, channels=36, layers=20, classes=10, ima
         network = Network(genotype, channels, layers, classes)
     with_auxiliary = count_parameters(network)
     return {
-        "parameters": with_auxiliary - count_parameters(network.auxiliary_head),
+        "parameters": with_auxiliary - count_parameters(network.auxiliary_head),  # type: ignore[arg-type]
         "parameters_with_auxiliary": with_auxiliary,
         "madds": count_madds(network, (1, 3, image_size, image_size)),
     }

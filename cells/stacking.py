@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from search_spaces.layers import FactorizedReduce, ReLUConvBN
@@ -59,7 +60,7 @@ class CellInputs(nn.Module):
         self.preprocess0 = adapt(before_previous, spec.channels, affine)
         self.preprocess1 = ReLUConvBN(previous, spec.channels, affine)
 
-    def forward(self, input0, input1):
+    def forward(self, input0: torch.Tensor, input1: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.preprocess0(input0), self.preprocess1(input1)
 
 

@@ -11,6 +11,7 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import nn
@@ -37,7 +38,7 @@ class MixedOperation(nn.Module):
 
     def __init__(self, candidates: dict[str, nn.Module]):
         super().__init__()
-        self.candidates = nn.ModuleDict(candidates)
+        self.candidates: Any = nn.ModuleDict(candidates)  # Any: PyTorch types its items as plain modules
 
 
 class SearchCell(nn.Module):
@@ -49,8 +50,9 @@ class SearchCell(nn.Module):
         self.reduction = spec.reduction
         inputs = CellInputs(spec, affine=False)
         self.inputs = accelerate(inputs) if compiled else inputs
-        self.edges = nn.ModuleList()
-        self.shared = nn.ModuleList(nn.ModuleDict() for _ in range(space.nodes + 1))  # one a source, no parameters
+        self.edges: Any = nn.ModuleList()
+        shared = [nn.ModuleDict() for _ in range(space.nodes + 1)]  # one a source, no parameters
+        self.shared: Any = nn.ModuleList(shared)
         for source, _ in space.edges:
             mixed = {}
             for name in space.operators:
@@ -58,8 +60,8 @@ class SearchCell(nn.Module):
                     candidate = build_candidate(name, spec.channels, edge_stride(spec, source), compiled)
                     if any(True for _ in candidate.parameters()):
                         mixed[name] = candidate
-                    elif name not in self.shared[source]:
-                        self.shared[source][name] = candidate
+                    elif name not in shared[source]:
+                        shared[source][name] = candidate
             self.edges.append(MixedOperation(mixed))
 
     def places(self) -> dict[str, str]:
@@ -76,7 +78,7 @@ class SearchCell(nn.Module):
         }
         return own | shared
 
-    def forward(self, input0, input1, weights):
+    def forward(self, input0: torch.Tensor, input1: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """weights: (edges, operators), the softmax of the alphas."""
         nodes = list(self.inputs(input0, input1))
         totals: dict[int, torch.Tensor] = {}
@@ -87,7 +89,9 @@ class SearchCell(nn.Module):
                 nodes.append(totals[source + 1])
         return torch.cat(nodes[2:], dim=1)
 
-    def _add_mixed_operations(self, source: int, edges: list[int], x, weights, totals: dict[int, torch.Tensor]):
+    def _add_mixed_operations(
+        self, source: int, edges: list[int], x: torch.Tensor, weights: torch.Tensor, totals: dict[int, torch.Tensor]
+    ) -> None:
         """Adds, for each edge that leaves x, sum over operators of weights[edge, operator] * operator(x) to its target.
 
         What is a chain of units goes into one call for all edges (`fused_sums`), the rest is added one by one.
@@ -96,14 +100,16 @@ class SearchCell(nn.Module):
         column = {name: index for index, name in enumerate(self.space.operators)}
         shared, own = self.shared[source], [self.edges[edge].candidates for edge in edges]
 
-        def add(edge, name, y):
+        def add(edge: int, name: str, y: torch.Tensor) -> None:
             target, weight = self.space.edges[edge][1], weights[edge, column[name]]
             totals[target] = torch.addcmul(totals[target], y, weight) if target in totals else weight * y
 
-        chains = [{name: as_units(operator, x) for name, operator in candidates.items()} for candidates in own]
+        chains: list[dict[str, Any]] = [
+            {name: as_units(operator, x) for name, operator in candidates.items()} for candidates in own
+        ]
         fused = [name for name in own[0] if all(units[name] for units in chains)]
-        fused_shared = {name: as_units(operator, x) for name, operator in shared.items()} if fused else {}
-        fused_shared = {name: units for name, units in fused_shared.items() if units is not None}
+        as_shared = {name: as_units(operator, x) for name, operator in shared.items()} if fused else {}
+        fused_shared = {name: units for name, units in as_shared.items() if units is not None}
         for name, operator in shared.items():
             if name not in fused_shared:
                 y = operator(x)
@@ -147,7 +153,7 @@ class Supernet(nn.Module):
         self.precision = precision
         self.stem = build_stem(channels)
         specs = stack_cells(layers, channels, space.nodes, space.nodes)
-        self.cells = nn.ModuleList(SearchCell(space, spec, compiled) for spec in specs)
+        self.cells: Any = nn.ModuleList(SearchCell(space, spec, compiled) for spec in specs)
         self.classifier = nn.Linear(specs[-1].output_channels, classes)
         shape = (len(space.edges), len(space.operators))
         self.alphas_normal = nn.Parameter(1e-3 * torch.randn(shape))
@@ -163,16 +169,16 @@ class Supernet(nn.Module):
 
     def operator_weights(self) -> tuple[torch.Tensor, torch.Tensor]:
         """softmax(alphas) of the normal and the reduction cells, each (edges, operators)."""
-        return tuple(alphas.softmax(dim=-1) for alphas in self.alphas())
+        return self.alphas_normal.softmax(dim=-1), self.alphas_reduce.softmax(dim=-1)
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         if self.recompute:
             give_back_freed_memory()
         with computing_in(self.precision, images.device):
             logits = self._logits(images)
         return logits if self.precision == torch.float32 else logits.float()  # float64 stays
 
-    def _logits(self, images):
+    def _logits(self, images: torch.Tensor) -> torch.Tensor:
         tables = self.operator_weights()
         input0 = input1 = self.stem(images)
         for cell in self.cells:
@@ -182,7 +188,7 @@ class Supernet(nn.Module):
                     cell,
                     *arguments,
                     use_reentrant=False,
-                    context_fn=lambda cell=cell: (nullcontext(), frozen_statistics(cell)),
+                    context_fn=lambda cell=cell: (nullcontext(), frozen_statistics(cell)),  # type: ignore[misc]
                 )
             else:
                 output = cell(*arguments)
@@ -190,7 +196,7 @@ class Supernet(nn.Module):
         return self.classifier(input1.mean(dim=(2, 3)))
 
 
-def give_back_freed_memory():
+def give_back_freed_memory() -> None:
     """Returns to the system what the C library keeps for later: pieces that the next pass would not fit into again."""
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
         library.malloc_trim(0)

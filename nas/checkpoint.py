@@ -18,7 +18,7 @@ _CHECKSUM = b"sha256:"
 _CHECKSUM_LENGTH = len(_CHECKSUM) + 64
 
 
-def write_atomically(path: Path, content: bytes | str, keep: Path | None = None):
+def write_atomically(path: Path, content: bytes | str, keep: Path | None = None) -> None:
     """Replaces `path` by `content` so that a reader, or a crash at any instant, finds the old file or the new one.
 
     With `keep`, the old one is renamed to that; a crash between the two renames leaves it there alone.
@@ -36,13 +36,13 @@ def write_atomically(path: Path, content: bytes | str, keep: Path | None = None)
         _sync_folder(path.parent)
 
 
-def append_line(path: Path, line: str):
+def append_line(path: Path, line: str) -> None:
     """Adds a line to a text file; it is on the disk when this returns."""
     with _named(path):
         _write(path, "ab", f"{line}\n".encode())
 
 
-def save_checkpoint(path: Path, state: dict[str, Any], keep: Path | None = None):
+def save_checkpoint(path: Path, state: dict[str, Any], keep: Path | None = None) -> None:
     """Saves tensors, numbers, strings and containers of them; the file before stays until this one is whole.
 
     With `keep`, the file before goes there if it is whole: at any instant, one of the two is.
@@ -87,7 +87,7 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def _check_signature(content: bytes):
+def _check_signature(content: bytes) -> None:
     comment, body = content[-_CHECKSUM_LENGTH:], content[: -_CHECKSUM_LENGTH - 2]
     if not comment.startswith(_CHECKSUM):
         raise ValueError("it does not end with its checksum")
@@ -95,7 +95,7 @@ def _check_signature(content: bytes):
         raise ValueError("its checksum is that of another content")
 
 
-def _write(path: Path, mode: str, content: bytes):
+def _write(path: Path, mode: str, content: bytes) -> None:
     with open(path, mode) as file:
         file.write(content)
         file.flush()
@@ -112,7 +112,7 @@ def _named(path: Path) -> Iterator[None]:
         raise
 
 
-def _sync_folder(folder: Path):
+def _sync_folder(folder: Path) -> None:
     """Makes a rename durable, where the system lets a folder be opened (POSIX)."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)

@@ -52,7 +52,7 @@ class AlphaHessian:
         device = batch[0].device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
-            alphas, gradient = self._gradient([part[:HESSIAN_IMAGES] for part in batch])
+            alphas, gradient = self._gradient((batch[0][:HESSIAN_IMAGES], batch[1][:HESSIAN_IMAGES]))
 
         def product(vector: np.ndarray) -> np.ndarray:
             direction = torch.from_numpy(vector.ravel()).to(gradient)
@@ -82,7 +82,7 @@ def epochs_between_eigenvalues(config: SearchConfig) -> int:
     return config.hessian_every or int(config.early_stop)
 
 
-def check_early_stop(config: SearchConfig):
+def check_early_stop(config: SearchConfig) -> None:
     """Raises InputError if a search with these settings would end before its early stopping could act."""
     if config.early_stop and config.epochs // epochs_between_eigenvalues(config) < LEAST_EVALUATIONS:
         raise InputError(

@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from nas import parallel
 from nas.config import PRESETS, Settings
@@ -55,9 +55,9 @@ def _out_of_memory(error: Exception) -> str:
 
 def _failing_plugin(error: Exception) -> str:
     """What a plug-in did wrong where its check does not look, such as at a run's number of channels."""
-    from search_spaces.registry import operator_names, plugins_of
+    from search_spaces.registry import loaded_plugins
 
-    plugins = {os.path.abspath(plugin.path): plugin.path for plugin in plugins_of(operator_names())}
+    plugins = {os.path.abspath(plugin.path): plugin.path for plugin in loaded_plugins()}
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename in plugins:
             said = " ".join(f"{type(error).__name__}: {error}".split())
@@ -68,10 +68,11 @@ def _failing_plugin(error: Exception) -> str:
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, with a guess at a misspelt flag."""
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+    def __init__(self, **options: Any):
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(**options | {"allow_abbrev": False, "formatter_class": formatter})
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see {self.prog} --help")
 
     def parse(self, argv: Sequence[str] | None) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def settings_parser(program: str, description: str, kind: type[Settings]) -> Par
     for name, field in kind.model_fields.items():
         flag = "--" + name.replace("_", "-")
         default = "" if field.default in (None, ()) else f" (default: {field.default})"
-        text = (field.description + default).replace("%", "%%")
+        text = ((field.description or "") + default).replace("%", "%%")
         if isinstance(field.default, bool) or name in ("flip", "compile"):
             settings.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
         elif field.default == ():

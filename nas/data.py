@@ -200,7 +200,7 @@ def _load_digits(image_size: int | None) -> ImageData:
     )
 
 
-def _check_is_folder(folder: str | Path):
+def _check_is_folder(folder: str | Path) -> None:
     if not os.path.isdir(folder):
         raise InputError(
             f'--data "{folder}" is not a folder{suggest(str(folder), NAMES)} '
@@ -210,10 +210,11 @@ def _check_is_folder(folder: str | Path):
 
 def _load_folder(folder: Path, image_size: int | None) -> ImageData:
     _check_is_folder(folder)
-    classes, *arrays = read_folder(folder, image_size, cache_dir() / "folders")
+    classes, train, train_labels, test, test_labels = read_folder(folder, image_size, cache_dir() / "folders")
     name = os.path.basename(os.path.abspath(folder))
     # A folder of the same name is not the data set that papers and this program call so.
-    return _image_data(f"{name} (folder)" if name in NAMES else name, *arrays, classes, flip=True)
+    name = f"{name} (folder)" if name in NAMES else name
+    return _image_data(name, train, train_labels, test, test_labels, classes, flip=True)
 
 
 def _to_size(images: np.ndarray, image_size: int | None) -> np.ndarray:
@@ -257,5 +258,5 @@ def _fingerprint(classes: tuple[str, ...], *tensors: torch.Tensor) -> str:
     digest = hashlib.sha256("\0".join(classes).encode("utf-8", "surrogateescape"))
     for tensor in tensors:
         digest.update(str(tuple(tensor.shape)).encode())
-        digest.update(tensor.cpu().contiguous().numpy())
+        digest.update(tensor.cpu().contiguous().numpy())  # type: ignore[arg-type]
     return digest.hexdigest()

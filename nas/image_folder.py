@@ -28,7 +28,8 @@ SMALL_FILE_BYTES = 16 * 2**10  # decoding smaller files is mostly Python, which 
 LAYOUT = "images are expected as train/<class>/* and test/<class>/*"
 
 log = logging.getLogger(__name__)
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def read_folder(
@@ -67,8 +68,15 @@ def measure_folder(folder: Path, image_size: int | None) -> tuple[int, int, int,
     if image_size is None:
         first = next(iter(train.values()))[0]
         image_size = _decode(first, _read(first), None).shape[-1]
-    counts = (sum(len(members) for members in classes.values()) for classes in (train, test))
-    return *counts, len(train), image_size
+    train_images, test_images = (sum(map(len, classes.values())) for classes in (train, test))
+    return train_images, test_images, len(train), image_size
+
+
+def read_image(path: Path, image_size: int | None) -> np.ndarray:
+    """One image file as uint8 (3,H,W), prepared as `read_folder` does. Raises InputError, naming the file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _decode(path, _read(path), image_size)
 
 
 def stratified_order(labels: np.ndarray) -> np.ndarray:
@@ -160,7 +168,8 @@ def _decode_files(paths: list[Path], contents: list[bytes | None], image_size: i
     """uint8 (N,3,S,S), in the order of `paths`."""
 
     def decode(i: int) -> np.ndarray:
-        return _decode(paths[i], _read(paths[i]) if contents[i] is None else contents[i], image_size)
+        content = contents[i]
+        return _decode(paths[i], _read(paths[i]) if content is None else content, image_size)
 
     def place(i: int) -> None:
         image = decode(i)
@@ -184,11 +193,11 @@ def _decode_files(paths: list[Path], contents: list[bytes | None], image_size: i
 def _decode(path: Path, content: bytes, image_size: int | None) -> np.ndarray:
     """One image as uint8 (3,H,W)."""
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            width, height = image.size
+        with Image.open(io.BytesIO(content), formats=FORMATS) as file:
+            width, height = file.size
             if width * height > MAX_PIXELS:
                 raise Image.DecompressionBombError
-            image = _rgb(image)
+            image = _rgb(file)
         return np.asarray(image if image_size is None else resized(image, image_size)).transpose(2, 0, 1)
     except UnidentifiedImageError as error:
         known = ", ".join(FORMATS)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,8 +25,9 @@ class Stopped(Exception):
 class StopRequest:
     """Asked after every step. As a context manager it listens to SIGINT, SIGTERM and SIGUSR1.
 
-    The first signal lets the step end and the run save itself; a second one has its usual effect at once. Several
-    processes of one run stop at the same step; torchrun, which passes signals on once more, ends them if they do not.
+    The first signal lets the step end and the run save itself; a second one has its usual effect at once. Python tells
+    the main thread alone of signals, so in another one only the time counts. Several processes of one run stop at the
+    same step; torchrun, which passes signals on once more, ends them if they do not.
     """
 
     def __init__(self, minutes: float | None = None):
@@ -34,6 +36,8 @@ class StopRequest:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            return self
         for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
             if hasattr(signal, name):
                 number = getattr(signal, name)

@@ -103,7 +103,7 @@ class RunDir:
     def is_finished(self) -> bool:
         return (self.path / "result.json").is_file()
 
-    def refuse_to_overwrite(self):
+    def refuse_to_overwrite(self) -> None:
         """Raises InputError if the folder holds a run, or anything else, that a new run would overwrite."""
         if self.is_finished():
             raise InputError(
@@ -113,7 +113,7 @@ class RunDir:
             raise InputError(f"{self.path} holds an unfinished run; go on with --resume, or start anew with --force")
         self._refuse_foreign_files()
 
-    def _refuse_foreign_files(self):
+    def _refuse_foreign_files(self) -> None:
         """Allows a run folder, what a run that could not begin has left, and a new or an empty folder."""
         if self.exists():
             return
@@ -141,7 +141,7 @@ class RunDir:
             finally:
                 owner.unlink(missing_ok=True)
 
-    def refuse_if_in_use(self):
+    def refuse_if_in_use(self) -> None:
         """Raises InputError if a process writes here."""
         if (self.path / ".owner.json").exists():
             with self._lock():
@@ -160,7 +160,9 @@ class RunDir:
         finally:
             lock.release()
 
-    def create(self, config: str, data_fingerprint: str, plugins: Sequence = (), space=None, genotype=None):
+    def create(
+        self, config: str, data_fingerprint: str, plugins: Sequence = (), space: Any = None, genotype: Any = None
+    ) -> None:
         """Begins a run here: removes what an earlier run left, then writes the settings and copies the plug-ins."""
         self._refuse_foreign_files()
         self._clear()
@@ -175,14 +177,14 @@ class RunDir:
             self.write_genotype(genotype)
         write_atomically(self.config, config)  # last: from here on the run exists
 
-    def extend(self, config: str):
+    def extend(self, config: str) -> None:
         """Makes the run go on with these settings; a finished one is unfinished again."""
         for name in ("result.json", "removal.json"):
             (self.path / name).unlink(missing_ok=True)
         self._remove_partial_files()
         write_atomically(self.config, config)
 
-    def check_data(self, fingerprint: str):
+    def check_data(self, fingerprint: str) -> None:
         """Raises InputError if the run was begun with other images."""
         if _read_json(self.environment).get("data_fingerprint") != fingerprint:
             raise InputError(
@@ -196,7 +198,7 @@ class RunDir:
         changes = [(name, before.get(name), now[name]) for name in names if before.get(name) != now[name]]
         return ", ".join(f"{name} was {was}, is {is_now}" for name, was, is_now in changes)
 
-    def _clear(self):
+    def _clear(self) -> None:
         (self.path / "result.json").unlink(missing_ok=True)  # first: from here on the run is unfinished
         for name in _FILES:
             if name != self.environment.name:  # replaced at once: the folder stays a run's if the next line fails
@@ -207,16 +209,16 @@ class RunDir:
                     file.unlink()
         self._remove_partial_files()
 
-    def _remove_partial_files(self):
+    def _remove_partial_files(self) -> None:
         """What a process that was killed while it wrote has left."""
         for file in self.path.glob(".*.tmp"):
             file.unlink()
 
-    def log(self, message: str):
+    def log(self, message: str) -> None:
         """Adds a line to log.txt."""
         append_line(self.path / "log.txt", message)
 
-    def append(self, name: str, row: dict[str, Any]):
+    def append(self, name: str, row: dict[str, Any]) -> None:
         """Adds a row to metrics.jsonl or alphas.jsonl, on the disk when this returns."""
         append_line(self.path / f"{name}.jsonl", json.dumps(row))
 
@@ -233,7 +235,7 @@ class RunDir:
                 break
         return rows
 
-    def forget_rows_from(self, epoch: int):
+    def forget_rows_from(self, epoch: int) -> None:
         """Drops the rows of `epoch` and later, which the run is about to write again."""
         for name in ("metrics", "alphas"):
             path = self.path / f"{name}.jsonl"
@@ -241,11 +243,11 @@ class RunDir:
                 kept = [json.dumps(row) + "\n" for row in self.rows(name) if row["epoch"] < epoch]
                 write_atomically(path, "".join(kept))
 
-    def save_checkpoint(self, state: dict[str, Any]):
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Saves the run's state; the checkpoint before is kept beside it."""
         save_checkpoint(self.checkpoint, state, keep=self.previous_checkpoint)
 
-    def save_weights(self, content: dict[str, Any]):
+    def save_weights(self, content: dict[str, Any]) -> None:
         save_checkpoint(self.weights, content)
 
     def load_checkpoint(self, say: Callable[[str], None] | None = None) -> dict[str, Any] | None:
@@ -268,14 +270,14 @@ class RunDir:
             raise damage
         return None
 
-    def write_genotype(self, genotype):
+    def write_genotype(self, genotype: Any) -> None:
         write_atomically(self.genotype, genotype.to_json())
 
-    def finish(self, result: dict[str, Any]):
+    def finish(self, result: dict[str, Any]) -> None:
         """Writes result.json: the run is finished."""
         write_atomically(self.path / "result.json", _json(result))
 
-    def write_removal(self, found: dict[str, Any]):
+    def write_removal(self, found: dict[str, Any]) -> None:
         """Keeps what the search's supernet loses without each operator."""
         write_atomically(self.path / "removal.json", _json(found))
 

@@ -4,7 +4,7 @@ import json
 import sys
 from argparse import ArgumentTypeError
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from cells.genotype import Genotype, load_genotype, published_genotypes
@@ -35,7 +35,7 @@ def check_operator(argv: Sequence[str] | None = None) -> int:
     return run_command(_check_operator, argv)
 
 
-def _draw_cells(argv: Sequence[str] | None):
+def _draw_cells(argv: Sequence[str] | None) -> None:
     parser = tool_parser("draw_cells.py", "Draw the normal and the reduction cell of genotypes.", genotypes="+")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for normal.* and reduce.*; of several, DIR/NAME"
@@ -67,7 +67,7 @@ def _draw_cells(argv: Sequence[str] | None):
             print(path)
 
 
-def _describe_genotype(argv: Sequence[str] | None):
+def _describe_genotype(argv: Sequence[str] | None) -> None:
     parser = tool_parser("describe_genotype.py", "Count what the network of a genotype costs, as JSON.", genotypes=None)
     parser.add_argument("--channels", type=whole_number(1), default=36, help="initial channels (default: 36)")
     parser.add_argument("--layers", type=whole_number(1), default=20, help="cells (default: 20)")
@@ -85,7 +85,7 @@ def _describe_genotype(argv: Sequence[str] | None):
     print(json.dumps(describe_network(genotype, **size) | {"operators": operators} | size, indent=1))
 
 
-def _list_operators(argv: Sequence[str] | None):
+def _list_operators(argv: Sequence[str] | None) -> None:
     parser = tool_parser("list_operators.py", "List the operators that may stand on an edge, and what they cost.")
     load_plugins(parser.parse(argv)["plugin"])
 
@@ -102,11 +102,11 @@ def _list_operators(argv: Sequence[str] | None):
             madds = count_madds(module, (1, channels, COST_SIZE, COST_SIZE))
             row += [f"{count_parameters(module):,}", f"{madds:,}"]
         rows.append(row)
-    print("\n".join(_aligned(rows, texts=3)))
+    print("\n".join(aligned(rows, texts=3)))
     print(f"stride 1, with affine BatchNorm; multiply-adds of one {COST_SIZE}x{COST_SIZE} map")
 
 
-def _check_operator(argv: Sequence[str] | None):
+def _check_operator(argv: Sequence[str] | None) -> None:
     parser = tool_parser("check_operator.py", "Test the operator contract on an operator, and count what it costs.")
     parser.add_argument("name", metavar="NAME", help="an operator's name, as in --space darts+NAME")
     flags = parser.parse(argv)
@@ -124,7 +124,7 @@ def _check_operator(argv: Sequence[str] | None):
     print(f"BatchNorm behind it in the supernet: {'yes' if report['supernet_norm'] else 'no'}")
     rows = [["channels", "stride", "parameters", "multiply-adds"]]
     rows += [[f"{cost[key]:,}" for key in ("channels", "stride", "parameters", "madds")] for cost in report["costs"]]
-    print("\n".join(_aligned(rows)))
+    print("\n".join(aligned(rows)))
     print(f"with affine BatchNorm; multiply-adds of one {COST_SIZE}x{COST_SIZE} map")
 
 
@@ -150,7 +150,7 @@ def given_genotype(flags: dict) -> Genotype:
     return load_genotype(flags["genotype"])
 
 
-def load_plugins(paths: Iterable[str | Path]):
+def load_plugins(paths: Iterable[str | Path]) -> None:
     from search_spaces.registry import load_plugin
 
     for path in paths:
@@ -158,7 +158,7 @@ def load_plugins(paths: Iterable[str | Path]):
         print(f"plug-in {path} was run; it registers {', '.join(operators)}", file=sys.stderr)
 
 
-def whole_number(smallest: int):
+def whole_number(smallest: int) -> Callable[[str], int]:
     """An argument type: a whole number of at least `smallest`."""
 
     def convert(text: str) -> int:
@@ -169,7 +169,7 @@ def whole_number(smallest: int):
     return convert
 
 
-def _aligned(rows: Sequence[Sequence[str]], texts: int = 0) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]], texts: int = 0) -> list[str]:
     """The rows as lines of aligned columns: the first `texts` to the left, the numbers after them to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [

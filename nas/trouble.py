@@ -1,6 +1,7 @@
 """Where a number that is not finite first came from: looked for once, when a run has to stop."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,7 @@ def _not_finite(network: nn.Module, batch: Batch) -> tuple[list[str], list[str]]
     outputs, hooks = [], []
     for name, module in network.named_modules():  # with hooks, layers run one by one and not as compiled units
 
-        def note(_module, _inputs, output, name=name):
+        def note(_module: nn.Module, _inputs: Any, output: Any, name: str = name) -> None:
             if isinstance(output, torch.Tensor) and not output.isfinite().all():
                 outputs.append(name)
 
@@ -40,7 +41,7 @@ def _not_finite(network: nn.Module, batch: Batch) -> tuple[list[str], list[str]]
         images, labels = batch
         outputs_of_network = network(images)  # of a Network, with auxiliary logits or None
         logits = outputs_of_network if isinstance(outputs_of_network, tuple) else (outputs_of_network,)
-        loss = sum(F.cross_entropy(part, labels) for part in logits if part is not None)
+        loss = torch.stack([F.cross_entropy(part, labels) for part in logits if part is not None]).sum()
         names, parameters = zip(*network.named_parameters(), strict=True)
         found = torch.autograd.grad(loss, parameters, allow_unused=True)
     finally:
@@ -50,7 +51,7 @@ def _not_finite(network: nn.Module, batch: Batch) -> tuple[list[str], list[str]]
     return outputs, gradients
 
 
-def _place(network: nn.Module, name: str) -> str:
+def _place(network: Any, name: str) -> str:
     """`name` of a module or a parameter, and the operator it belongs to if there is one."""
     for index, cell in enumerate(network.cells):
         for path, operator in cell.places().items():

@@ -4,6 +4,7 @@ The public names load on first use, so that reading a genotype or printing `--he
 """
 
 from importlib import import_module
+from typing import Any
 
 _HOME = {
     "InputError": "errors",
@@ -20,7 +21,7 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

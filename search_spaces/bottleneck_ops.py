@@ -26,7 +26,7 @@ class Bottleneck(nn.Module):
         self.shortcut = stride == 1
         self.identity_multiplier = identity_multiplier
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.layers(x)
         if not self.shortcut:
             return y
@@ -55,11 +55,11 @@ def released_hidden_channels(channels: int, ratio: int) -> int:
     return rounded + 16 if rounded < 0.9 * wanted else rounded
 
 
-def depthwise(channels, stride, affine):
+def depthwise(channels: int, stride: int, affine: bool) -> list[nn.Module]:
     return conv_norm(channels, channels, 3, stride, groups=channels, affine=affine)
 
 
-def inverted_residual_block(channels, stride, affine, expansion) -> Bottleneck:
+def inverted_residual_block(channels: int, stride: int, affine: bool, expansion: int) -> Bottleneck:
     """1x1 expand (ReLU6), depthwise (ReLU6), 1x1 project, linear: 2tC^2 + 13tC + 2C parameters with affine."""
     wide = expansion * channels
     return Bottleneck(
@@ -74,7 +74,9 @@ def inverted_residual_block(channels, stride, affine, expansion) -> Bottleneck:
     )
 
 
-def sandglass_block(channels, stride, affine, hidden, identity_multiplier=1.0) -> Bottleneck:
+def sandglass_block(
+    channels: int, stride: int, affine: bool, hidden: int, identity_multiplier: float = 1.0
+) -> Bottleneck:
     """Depthwise (ReLU6), 1x1 reduce, 1x1 expand (ReLU6), depthwise: 2Ch + 2h + 24C parameters with affine."""
     return Bottleneck(
         [
@@ -91,37 +93,37 @@ def sandglass_block(channels, stride, affine, hidden, identity_multiplier=1.0) -
 
 
 @register_operator("inverted_residual", label="IRBlock", kind="bottleneck")
-def inverted_residual(channels, stride, affine):
+def inverted_residual(channels: int, stride: int, affine: bool) -> nn.Module:
     """Expansion t = 6, MobileNetV2's."""
     return inverted_residual_block(channels, stride, affine, expansion=6)
 
 
 @register_operator("inverted_residual_t3", label="IRBlock t=3", kind="bottleneck")
-def inverted_residual_t3(channels, stride, affine):
+def inverted_residual_t3(channels: int, stride: int, affine: bool) -> nn.Module:
     """Expansion t = 3: with t = 6 a single normal edge already exceeds the 3.29 M of the paper's Table 9, row 2."""
     return inverted_residual_block(channels, stride, affine, expansion=3)
 
 
 @register_operator("sandglass", label="SGBlock", kind="bottleneck")
-def sandglass(channels, stride, affine):
+def sandglass(channels: int, stride: int, affine: bool) -> nn.Module:
     """Reduction t = 6 as in the paper's Table 1."""
     return sandglass_block(channels, stride, affine, hidden_channels(channels, 6))
 
 
 @register_operator("sandglass_released", label="SGBlock released", kind="bottleneck")
-def sandglass_released(channels, stride, affine):
+def sandglass_released(channels: int, stride: int, affine: bool) -> nn.Module:
     """The sandglass with the hidden width of the authors' released code."""
     return sandglass_block(channels, stride, affine, released_hidden_channels(channels, 6))
 
 
 @register_operator("sandglass_half", label="SGBlock 1/2", kind="bottleneck")
-def sandglass_half(channels, stride, affine):
+def sandglass_half(channels: int, stride: int, affine: bool) -> nn.Module:
     """The sandglass with identity tensor multiplier 1/2 (the paper's eq. 4 and Table 7)."""
     return sandglass_block(channels, stride, affine, hidden_channels(channels, 6), identity_multiplier=0.5)
 
 
 @register_operator("bottleneck_depthwise", label="Bottleneck (a)", kind="bottleneck")
-def bottleneck_depthwise(channels, stride, affine):
+def bottleneck_depthwise(channels: int, stride: int, affine: bool) -> nn.Module:
     """Figure 4 (a): the classic bottleneck with a depthwise convolution in place of its 3x3 convolution."""
     hidden = hidden_channels(channels, 6)
     return Bottleneck(
@@ -137,7 +139,7 @@ def bottleneck_depthwise(channels, stride, affine):
 
 
 @register_operator("bottleneck_depthwise2", label="Bottleneck (b)", kind="bottleneck")
-def bottleneck_depthwise2(channels, stride, affine):
+def bottleneck_depthwise2(channels: int, stride: int, affine: bool) -> nn.Module:
     """Figure 4 (b): (a) with a second depthwise convolution in the bottleneck."""
     hidden = hidden_channels(channels, 6)
     return Bottleneck(
@@ -155,7 +157,7 @@ def bottleneck_depthwise2(channels, stride, affine):
 
 
 @register_operator("inverted_low_depthwise", label="Inverted (c)", kind="bottleneck")
-def inverted_low_depthwise(channels, stride, affine):
+def inverted_low_depthwise(channels: int, stride: int, affine: bool) -> nn.Module:
     """Figure 4 (c): the sandglass with its two pointwise convolutions switched, so that its ends are the narrow part.
 
     The paper does not print the activations of (c). Ours: ReLU6 after the first depthwise convolution and after the

@@ -1,5 +1,7 @@
 """The operator contract, tested: what every operator, built in or plugged in, must do on an edge."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -39,7 +41,7 @@ def check_contract(operator: Operator) -> dict:
     }
 
 
-def _build(operator, channels, stride, affine) -> nn.Module:
+def _build(operator: Operator, channels: int, stride: int, affine: bool) -> nn.Module:
     try:
         module = operator.build(channels, stride, affine)
     except Exception as error:
@@ -57,7 +59,7 @@ def _build(operator, channels, stride, affine) -> nn.Module:
     return module
 
 
-def _check_module(operator, module, channels, stride, affine):
+def _check_module(operator: Operator, module: nn.Module, channels: int, stride: int, affine: bool) -> None:
     here = f'operator "{operator.name}" at C={channels}, stride {stride}'
     original = torch.randn(2, channels, 8, 8, requires_grad=True)
     x = original.clone()
@@ -77,7 +79,7 @@ def _check_module(operator, module, channels, stride, affine):
         raise InputError(f"{here} returns numbers that are not finite for a standard normal input")
 
     names, parameters = zip(("x", original), *module.named_parameters(), strict=True)
-    gradients = [None] * len(names)
+    gradients: Sequence[torch.Tensor | None] = [None] * len(names)
     if y.requires_grad:
         try:
             gradients = torch.autograd.grad((y * torch.randn_like(y)).sum(), parameters, allow_unused=True)
@@ -94,7 +96,7 @@ def _check_module(operator, module, channels, stride, affine):
                 )
 
 
-def _count_madds(operator, module, channels) -> int:
+def _count_madds(operator: Operator, module: nn.Module, channels: int) -> int:
     try:
         return count_madds(module, (1, channels, 32, 32))
     except Exception as error:

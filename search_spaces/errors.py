@@ -24,8 +24,12 @@ class InputError(ValueError):
             line = f"{line[:half]} … {line[-half:]}"
         super().__init__(line)
 
+    def _render_traceback_(self, *_: object) -> list[str]:
+        """What IPython shows in the place of a traceback."""
+        return [f"InputError: {self}"]
 
-def shown(value) -> str:
+
+def shown(value: object) -> str:
     """`repr(value)` of a bounded length, for a message about a value of any size and kind."""
     try:
         return _repr.repr(value)

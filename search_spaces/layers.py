@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 
-def conv_norm(in_channels, out_channels, kernel_size=1, stride=1, *, groups=1, affine=True) -> list[nn.Module]:
+def conv_norm(
+    in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1, *, groups: int = 1, affine: bool = True
+) -> list[nn.Module]:
     """A convolution that keeps the size at stride 1, and its BatchNorm, as a list to splice into a Sequential."""
     return [
         nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False),
@@ -16,7 +18,7 @@ def conv_norm(in_channels, out_channels, kernel_size=1, stride=1, *, groups=1, a
     ]
 
 
-def depthwise_separable(channels, kernel_size, stride, dilation, affine) -> list[nn.Module]:
+def depthwise_separable(channels: int, kernel_size: int, stride: int, dilation: int, affine: bool) -> list[nn.Module]:
     """ReLU, depthwise convolution, pointwise convolution, BatchNorm; "same" padding."""
     padding = dilation * (kernel_size // 2)
     return [
@@ -30,7 +32,7 @@ def depthwise_separable(channels, kernel_size, stride, dilation, affine) -> list
 class ReLUConvBN(nn.Sequential):
     """ReLU, 1x1 convolution, BatchNorm: (N, C_in, H, W) -> (N, C_out, H, W)."""
 
-    def __init__(self, in_channels, out_channels, affine=True):
+    def __init__(self, in_channels: int, out_channels: int, affine: bool = True):
         super().__init__(nn.ReLU(), *conv_norm(in_channels, out_channels, affine=affine))
 
 
@@ -40,7 +42,7 @@ class EvenAndOddPixels(nn.Module):
     An odd size is filled up by a row or column of zeros, so that both halves agree.
     """
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         height, width = x.shape[-2:]
         if height % 2 or width % 2:
             x = F.pad(x, (0, width % 2, 0, height % 2))
@@ -54,7 +56,7 @@ class FactorizedReduce(nn.Sequential):
     two convolutions are one with two groups.
     """
 
-    def __init__(self, in_channels, out_channels, affine=True):
+    def __init__(self, in_channels: int, out_channels: int, affine: bool = True):
         if out_channels % 2:
             raise ValueError(f"a factorized reduction needs an even number of output channels, not {out_channels}")
         super().__init__(

@@ -13,6 +13,7 @@
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -37,7 +38,7 @@ class SearchSpace:
     nodes: int = 4
     edges_per_node: int = 2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(r"\w[\w.+-]*", self.name):
             raise InputError(
                 f"space name {shown(self.name)}: allowed are letters, digits and _ . + - (it names a folder)"
@@ -64,7 +65,7 @@ class SearchSpace:
 
     def to_yaml(self, plugins: tuple[str, ...] = ()) -> str:
         """The resolved space as a file that `load_space` reads; `plugins` are paths relative to that file."""
-        content = {"name": self.name, "operators": list(self.operators)}
+        content: dict[str, Any] = {"name": self.name, "operators": list(self.operators)}
         content |= {"nodes": self.nodes, "edges_per_node": self.edges_per_node}
         if plugins:
             content["plugins"] = list(plugins)
@@ -96,7 +97,7 @@ def _load_names(text: str) -> SearchSpace:
         )
     space = _load_file(_FOLDER / f"{base}.yaml", parents=())
     known = (*NAMED_SETS, *operator_names())
-    added = []
+    added: list[str] = []
     for name in appended:
         if name not in known:
             raise InputError(

@@ -30,7 +30,7 @@ def read_mapping(path: Path, what: str, advice: str) -> dict:
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, which of a key that is given twice would keep the last."""
 
-    def construct_mapping(self, node, deep=False):
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
         names = [key.value for key, _ in getattr(node, "value", ()) if isinstance(key, yaml.ScalarNode)]
         for name in names:
             if names.count(name) > 1 and name != "<<":

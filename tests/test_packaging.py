@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("nas", "search_spaces", "cells")
@@ -36,7 +37,7 @@ def test_the_wheel_has_every_module_and_every_data_file(wheel):
         path.relative_to(ROOT).as_posix()
         for name in PACKAGES
         for path in (ROOT / name).rglob("*")
-        if path.suffix == ".py" or (path.suffix in DATA and "found" not in path.parts)
+        if path.suffix in (".py", ".typed") or (path.suffix in DATA and "found" not in path.parts)
     }
     assert {"nas/presets/quick.yaml", "search_spaces/darts.yaml", "nas/templates/report.js"} <= wanted
     assert "cells/published/darts_v2.json" in wanted
@@ -58,3 +59,11 @@ def test_the_licence_is_the_one_that_the_project_names():
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert PROJECT["license"] == "Apache-2.0"
     assert "Apache License" in text and "Version 2.0, January 2004" in text and "END OF TERMS AND CONDITIONS" in text
+
+
+def test_the_citation_and_the_changelog_are_of_this_project():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0" and citation["title"].startswith(PROJECT["name"])
+    assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
+    assert citation["authors"] == [{"name": "The darts-blocks authors"}] and len(citation["references"]) == 2
+    assert f"\n## [{PROJECT['version']}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
