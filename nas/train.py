@@ -16,9 +16,9 @@ from nas.config import TrainConfig
 from nas.data import ImageData
 from nas.device import DTYPES, arithmetic, resolve_device
 from nas.interrupt import StopRequest
-from nas.live_report import LiveReport
 from nas.loop import Epochs, RunState, apply_gradients, batch_sums, run_epochs, sgd
 from nas.parallel import gradients_of_mean
+from nas.report.live import LiveReport
 from nas.run_dir import RunDir
 from nas.tensorboard import curves_of
 from nas.trouble import find_trouble

@@ -2,7 +2,7 @@
 
 import sys
 
-from nas.interchange import import_reference
+from nas.interchange.commands import import_reference
 
 if __name__ == "__main__":
     sys.exit(import_reference())

@@ -15,7 +15,7 @@ from PIL import Image
 
 from cells.genotype import load_genotype
 from nas import cli, config, estimate
-from nas.table9_jobs import Protocol
+from nas.table9.jobs import Protocol
 from search_spaces import load_plugin, load_space
 
 ROOT = Path(__file__).parents[1]

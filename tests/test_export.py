@@ -18,12 +18,12 @@ from torch import nn
 
 from cells.genotype import CellGenotype, Edge, Genotype, load_genotype, published_genotypes
 from cells.network import Network
-from nas import export, interchange
-from nas.export import TOLERANCE, compare, export_network
-from nas.export_graph import METADATA
-from nas.interchange import export_genotype
-from nas.interchange import export_network as export_command
-from nas.reference import reference_names
+from nas.interchange import commands, export
+from nas.interchange.commands import export_genotype
+from nas.interchange.commands import export_network as export_command
+from nas.interchange.export import TOLERANCE, compare, export_network
+from nas.interchange.graph import METADATA
+from nas.interchange.reference import reference_names
 from nas.train import run_training
 from nas.trained_network import PixelClassifier, TrainedNetwork, load_trained
 from search_spaces import registry
@@ -476,7 +476,7 @@ def test_the_page_about_trained_networks_keeps_its_word(readers_folder, monkeypa
     for command in (line for language, block in blocks if language == "sh" for line in block.splitlines()):
         _, script, *arguments = shlex.split(command)
         assert (ROOT / script).is_file()
-        assert getattr(interchange, Path(script).stem)(arguments) == 0
+        assert getattr(commands, Path(script).stem)(arguments) == 0
     assert load_trained(readers_folder / "imported" / "weights.pt").auxiliary
     folder = readers_folder / "runs/train/darts_v2/seed0/export"
     code = [block for language, block in blocks if language == "python"]

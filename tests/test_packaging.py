@@ -39,7 +39,7 @@ def test_the_wheel_has_every_module_and_every_data_file(wheel):
         for path in (ROOT / name).rglob("*")
         if path.suffix in (".py", ".typed") or (path.suffix in DATA and "found" not in path.parts)
     }
-    assert {"nas/presets/quick.yaml", "search_spaces/darts.yaml", "nas/templates/report.js"} <= wanted
+    assert {"nas/presets/quick.yaml", "search_spaces/darts.yaml", "nas/report/templates/report.js"} <= wanted
     assert "cells/published/darts_v2.json" in wanted
     assert wanted <= wheel
 

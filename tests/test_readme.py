@@ -9,8 +9,9 @@ from PIL import Image
 
 import benchmark_search
 from cells.genotype import load_genotype
-from nas import cli, command_line, estimate, table9, tools
+from nas import cli, command_line, estimate, tools
 from nas.config import SearchConfig, TrainConfig, build_config, read_preset
+from nas.table9 import command as table9
 from search_spaces.registry import load_plugin
 
 ROOT = Path(__file__).parents[1]

@@ -11,8 +11,8 @@ from torch import nn
 
 from cells.genotype import load_genotype, parse_genotype
 from cells.network import Network
-from nas.interchange import import_reference
-from nas.reference import CIFAR10_CLASSES, reference_names, translate
+from nas.interchange.commands import import_reference
+from nas.interchange.reference import CIFAR10_CLASSES, reference_names, translate
 from nas.trained_network import load_trained
 
 CHANNELS, LAYERS = 4, 4  # cells 1 and 2 reduce, so cells 2 and 3 bring their input 0 to size

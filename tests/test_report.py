@@ -7,9 +7,8 @@ from collections import Counter
 import pytest
 
 from cells.random_cells import random_genotype
-from nas import report
-from nas.live_report import LiveReport
-from nas.report import make_report, write_report
+from nas.report.live import LiveReport
+from nas.report.page import make_report, write_report
 from nas.run_dir import RunDir
 from nas.search import run_search
 from nas.train import run_training
@@ -250,10 +249,9 @@ def test_a_last_line_that_was_cut_short_is_left_out(tmp_path, page):
 
 
 def test_a_search_and_a_training_write_their_report(tmp_path, without_pictures, monkeypatch):
-    monkeypatch.setattr("nas.live_report.SHARE", 1.0)  # after each epoch, however short
+    monkeypatch.setattr("nas.report.live.SHARE", 1.0)  # after each epoch, however short
     written = []
-    write = report.write_report
-    monkeypatch.setattr(report, "write_report", lambda folders: written.append(write(folders)))
+    monkeypatch.setattr("nas.report.page.write_report", lambda folders: written.append(write_report(folders)))
     config = SEARCH.model_copy(update={"report": True, "order": 1})
     run = begin(tmp_path / "search", config, space=SPACE)
     genotype = run_search(config, SPACE, image_data(), run, progress=False)
@@ -274,7 +272,7 @@ def test_a_report_that_fails_is_said_once_and_never_ends_a_run(tmp_path, without
     def fail(folders):
         raise MemoryError("too\nmuch")
 
-    monkeypatch.setattr(report, "write_report", fail)
+    monkeypatch.setattr("nas.report.page.write_report", fail)
     config = SEARCH.model_copy(update={"report": True, "order": 1})
     run = begin(tmp_path / "search", config, space=SPACE)
     run_search(config, SPACE, image_data(), run, progress=False)
@@ -289,8 +287,8 @@ def test_reports_take_a_tenth_of_the_time_at_most(tmp_path, monkeypatch):
         written.append(clock[0])
         clock[0] += 2
 
-    monkeypatch.setattr("nas.live_report.time.perf_counter", lambda: clock[0])
-    monkeypatch.setattr(report, "write_report", write)
+    monkeypatch.setattr("nas.report.live.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("nas.report.page.write_report", write)
     live = LiveReport(tmp_path, wanted=True)
     for _ in range(30):
         live.epoch_ended()

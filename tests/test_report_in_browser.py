@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from nas.report import write_report
+from nas.report.page import write_report
 from report_runs import search_run, table_runs, training_run
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

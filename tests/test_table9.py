@@ -11,15 +11,16 @@ import torch
 import nas.data
 from cells.genotype import load_genotype
 from cells.random_cells import random_genotype
-from nas import cli, table9
+from nas import cli
 from nas.augment import normalize
 from nas.command_line import settings_parser
 from nas.config import SearchConfig, TrainConfig, build_config, read_settings
 from nas.run_dir import RunDir
 from nas.search import Search
-from nas.table9 import reproduce_table9
-from nas.table9_jobs import as_flags
-from nas.table9_results import data_title
+from nas.table9 import command as table9
+from nas.table9.command import reproduce_table9
+from nas.table9.jobs import as_flags
+from nas.table9.results import data_title
 from search_spaces.space import load_space
 
 TINY = """

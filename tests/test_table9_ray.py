@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from nas import table9_ray
-from nas.table9 import reproduce_table9
-from nas.table9_ray import Resources
+from nas.table9 import on_ray
+from nas.table9.command import reproduce_table9
+from nas.table9.on_ray import Resources
 from tests.test_table9 import CALL, write_inputs
 
 ROOT = Path(__file__).parent.parent
@@ -114,16 +114,16 @@ class FakeRay:
 )
 def test_a_job_gets_a_gpu_where_there_is_one(asked, device, gpus, at_once, here):
     plan = plan_on(device)
-    assert table9_ray._check_resources(FakeRay(), plan, asked) == (asked.cpus_per_job, gpus, at_once)
+    assert on_ray._check_resources(FakeRay(), plan, asked) == (asked.cpus_per_job, gpus, at_once)
 
 
 def test_more_than_the_cluster_has_is_refused(here, refused):
     with refused("8 CPU cores", "has 4", "--cpus-per-job"):
-        table9_ray._check_resources(FakeRay(), plan_on("cpu"), Resources(cpus_per_job=8))
+        on_ray._check_resources(FakeRay(), plan_on("cpu"), Resources(cpus_per_job=8))
 
 
 def plan_on(device):
-    from nas.table9 import _parser
-    from nas.table9_jobs import plan_jobs
+    from nas.table9.command import _parser
+    from nas.table9.jobs import plan_jobs
 
     return plan_jobs(_parser().parse([*CALL, "--device", device]))

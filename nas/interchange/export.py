@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from nas.checkpoint import write_atomically
-from nas.export_graph import Runs, as_program, check_onnx, export_onnx, export_torch
-from nas.export_python import export_python
+from nas.interchange.graph import Runs, as_program, check_onnx, export_onnx, export_torch
+from nas.interchange.python_file import export_python
 from nas.trained_network import PixelClassifier, TrainedNetwork
 from search_spaces.errors import InputError, suggest
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nas.inline_svg import inline_svg
+from nas.report.inline_svg import inline_svg
 
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7f7f7f"  # Okabe and Ito, 2008
 SERIES = (BLUE, ORANGE, GREEN, PINK)

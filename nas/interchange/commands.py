@@ -43,7 +43,7 @@ def _export_network(argv: Sequence[str] | None):
     )
     flags = parser.parse(argv)
 
-    from nas.export import TOLERANCE, export_network
+    from nas.interchange.export import TOLERANCE, export_network
     from nas.trained_network import load_trained, weights_file
     from search_spaces.registry import operator_names
 
@@ -90,7 +90,7 @@ def _import_reference(argv: Sequence[str] | None):
     flags = parser.parse(argv)
     genotype = given_genotype(flags)
 
-    from nas.reference import read_reference
+    from nas.interchange.reference import read_reference
 
     trained = read_reference(flags["checkpoint"], genotype, flags["channels"], flags["layers"])
     trained.save(flags["out"])

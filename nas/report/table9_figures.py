@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
-from nas.figures import GREY, SERIES, Chart, legend_above, picture
+from nas.report.figures import GREY, SERIES, Chart, legend_above, picture
 from nas.statistics import LEVEL, summarize
 
 NAMES = {"normal": "normal", "reduce": "reduction"}

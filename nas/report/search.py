@@ -3,14 +3,14 @@
 from typing import Any
 
 from cells.genotype import Genotype
-from nas.cell_pictures import TITLES, cell_picture
 from nas.cli import training_command
 from nas.config import PRESETS, SearchConfig, build_config, read_preset, read_settings
-from nas.figures import Chart, curves
 from nas.loop import readable_time
-from nas.report_epochs import KINDS, Epoch, describe_changes, distinct_cells, edge_names, read_epochs, slider_content
-from nas.report_rows import column, metrics
-from nas.report_settings import describe_state, environment_rows, settings_rows
+from nas.report.cell_pictures import TITLES, cell_picture
+from nas.report.epochs import KINDS, Epoch, describe_changes, distinct_cells, edge_names, read_epochs, slider_content
+from nas.report.figures import Chart, curves
+from nas.report.rows import column, metrics
+from nas.report.settings import describe_state, environment_rows, settings_rows
 from nas.run_dir import RunDir
 from search_spaces.space import load_space
 

@@ -3,12 +3,12 @@
 from typing import Any
 
 from cells.genotype import load_genotype
-from nas.cell_pictures import TITLES, cell_picture
 from nas.config import TrainConfig, build_config, read_settings
-from nas.figures import Chart, curves
 from nas.loop import readable_time
-from nas.report_rows import column, metrics
-from nas.report_settings import describe_state, environment_rows, settings_rows
+from nas.report.cell_pictures import TITLES, cell_picture
+from nas.report.figures import Chart, curves
+from nas.report.rows import column, metrics
+from nas.report.settings import describe_state, environment_rows, settings_rows
 from nas.run_dir import RunDir
 
 

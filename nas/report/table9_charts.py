@@ -2,11 +2,11 @@
 
 from collections import Counter
 
-from nas.cell_pictures import TITLES
-from nas.figures import SERIES, Chart
-from nas.table9_figures import Cloud, clouds, removals, spreads, usage
-from nas.table9_results import PAPER
-from nas.table9_runs import TableSpace
+from nas.report.cell_pictures import TITLES
+from nas.report.figures import SERIES, Chart
+from nas.report.table9_figures import Cloud, clouds, removals, spreads, usage
+from nas.report.table9_runs import TableSpace
+from nas.table9.results import PAPER
 
 STAGE_NAMES = {"train": "selected cell", "random": "random cells"}
 

@@ -13,7 +13,7 @@ from cells.genotype import Genotype
 from nas.checkpoint import write_atomically
 from nas.config import RUN_CONTROL
 from nas.statistics import compare_paired, compare_unpaired, runs_needed, summarize
-from nas.table9_jobs import STAGES, Job, Plan
+from nas.table9.jobs import STAGES, Job, Plan
 from search_spaces.space import SearchSpace
 
 PAPER = {  # space: row of the paper's Table 9, test error in percent, parameters in millions

@@ -11,8 +11,8 @@ from string import Template
 
 from cells.genotype import Genotype
 from cells.stacking import CellSpec, edge_stride
-from nas.plugin_source import INDENT, Body, as_function_body
-from nas.source_code import Definitions, module_comment
+from nas.interchange.plugin_source import INDENT, Body, as_function_body
+from nas.interchange.source_code import Definitions, module_comment
 from nas.trained_network import TrainedNetwork
 from search_spaces.errors import InputError
 from search_spaces.registry import Plugin, get_operator, plugins_of

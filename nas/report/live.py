@@ -31,7 +31,7 @@ class LiveReport:
             return
         start = time.perf_counter()
         try:
-            from nas.report import write_report
+            from nas.report.page import write_report
 
             write_report([self.folder])
         except Exception as error:  # whatever it is, hours of computing weigh more than a page

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from nas.cell_pictures import TITLES, cell_picture
 from nas.loop import readable_time
+from nas.report.cell_pictures import TITLES, cell_picture
+from nas.report.table9_charts import STAGE_NAMES, table_charts
+from nas.report.table9_runs import TableRun, TableSpace, read_table
 from nas.statistics import summarize
-from nas.table9_charts import STAGE_NAMES, table_charts
-from nas.table9_jobs import STAGES
-from nas.table9_results import PAPER
-from nas.table9_runs import TableRun, TableSpace, read_table
+from nas.table9.jobs import STAGES
+from nas.table9.results import PAPER
 
 
 def table_content(folder: Path, identifier: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from functools import lru_cache
 from cells.diagram import cell_dot, label_and_look, node_name
 from cells.genotype import CellGenotype
 from cells.rendering import find_renderers, render
-from nas.inline_svg import inline_svg, natural_width
+from nas.report.inline_svg import inline_svg, natural_width
 
 TITLES = {"normal": "Normal cell", "reduce": "Reduction cell"}
 _COLOURS = {  # of the diagrams -> of the page, which may be dark; an operator keeps its look, with the text in it

@@ -14,10 +14,10 @@ from typing import Any
 
 from nas.command_line import Parser, run_command
 from nas.config import PRESETS, Settings, build_config
-from nas.live_report import LiveReport
-from nas.table9_jobs import FAILED, SHARED, STAGES, Job, Plan, Protocol, check_data, check_unchanged, plan_jobs
-from nas.table9_ray import Resources, carry_out_on_ray
-from nas.table9_results import PAPER, write_table
+from nas.report.live import LiveReport
+from nas.table9.jobs import FAILED, SHARED, STAGES, Job, Plan, Protocol, check_data, check_unchanged, plan_jobs
+from nas.table9.on_ray import Resources, carry_out_on_ray
+from nas.table9.results import PAPER, write_table
 from search_spaces.errors import InputError
 
 

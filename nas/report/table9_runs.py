@@ -10,8 +10,8 @@ from typing import Any
 
 from cells.genotype import Genotype, load_genotype, parse_genotype
 from nas.run_dir import RunDir
-from nas.table9_jobs import STAGES
-from nas.table9_results import FORMAT
+from nas.table9.jobs import STAGES
+from nas.table9.results import FORMAT
 from search_spaces.errors import InputError
 from search_spaces.yaml_mapping import read_mapping
 

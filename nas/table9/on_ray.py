@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from nas.config import Count, NotNegative
-from nas.table9_jobs import FAILED, Job, Plan
+from nas.table9.jobs import FAILED, Job, Plan
 from search_spaces.errors import InputError
 
 RETRIES = 3  # of a task whose worker was lost

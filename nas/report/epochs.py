@@ -11,7 +11,7 @@ from cells.diagram import node_name
 from cells.discretize import discretize
 from cells.genotype import CellGenotype, Genotype
 from nas.collapse import skip_connections
-from nas.report_rows import operator_weights
+from nas.report.rows import operator_weights
 from nas.run_dir import RunDir
 from search_spaces.space import SearchSpace
 

@@ -72,22 +72,22 @@ def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
 def _content(folder: Path, identifier: str) -> dict[str, Any]:
     run = RunDir(folder)
     if run.exists() and run.is_search():
-        from nas.report_search import search_content
+        from nas.report.search import search_content
 
         return search_content(run, identifier)
     if run.exists():
-        from nas.report_training import training_content
+        from nas.report.training import training_content
 
         return training_content(run, identifier)
 
-    from nas.table9_runs import is_table
+    from nas.report.table9_runs import is_table
 
     if not is_table(folder):
         raise InputError(
             f"{folder} is not a run folder; give that of a search, a training or a Table 9, such as"
             " runs/search/darts/seed0 or runs/table9"
         )
-    from nas.report_table9 import table_content
+    from nas.report.table9 import table_content
 
     return table_content(folder, identifier)
 
@@ -95,7 +95,11 @@ def _content(folder: Path, identifier: str) -> dict[str, Any]:
 def build_page(contents: Sequence[dict[str, Any]]) -> str:
     """The page of these contents, in their order. Names and other texts in them are escaped; pictures are elements."""
     environment = Environment(
-        loader=PackageLoader("nas"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("nas.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     sources = {name: environment.loader.get_source(environment, f"report.{name}")[0] for name in ("css", "js")}
     digest = base64.b64encode(sha256(sources["js"].encode()).digest()).decode()

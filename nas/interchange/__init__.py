@@ -1,0 +1,1 @@
+"""Trained networks and genotypes in the forms of other programs, both ways."""

@@ -1,0 +1,1 @@
+"""A run folder, or a whole Table 9, as one HTML file."""
