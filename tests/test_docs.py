@@ -20,6 +20,7 @@ from search_spaces import load_plugin, load_space
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 LONG = ("search.py", "train_genotype.py", "scripts/reproduce_table9.py")
 OTHER_PROGRAMS = ("pip", "pytest", "ray", "tensorboard", "xdg-open")  # not ours: named, not run
 TINY = ["--data", "digits", "--channels", "2", "--layers", "3", "--epochs", "1", "--batch-size", "32", "--threads", "1"]
@@ -33,7 +34,8 @@ def blocks(text: str, language: str) -> list[str]:
 
 def shell_commands() -> list[tuple[str, str]]:
     """(page, command) for each line of each page's shell blocks; a line that ends with \\ goes on."""
-    joined = {page: "".join(blocks(text, "sh")).replace("\\\n", " ") for page, text in PAGES.items()}
+    pages = PAGES | {"README.md": README}
+    joined = {page: "".join(blocks(text, "sh")).replace("\\\n", " ") for page, text in pages.items()}
     lines = [(page, line.partition(" # ")[0].strip()) for page, text in joined.items() for line in text.splitlines()]
     return [(page, part.strip()) for page, line in lines if line for part in line.split("&&")]
 
@@ -48,7 +50,11 @@ def script_and_arguments(command: str) -> tuple[str, list[str]]:
     return words[start], words[start + 1 :]
 
 
-COMMANDS = [(page, command) for page, command in shell_commands() if script_and_arguments(command)[0]]
+COMMANDS = [
+    (page, command)
+    for page, command in shell_commands()
+    if script_and_arguments(command)[0] and page != "using-a-trained-network.md"  # one after another in test_export.py
+]
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +73,10 @@ def finished_runs(tmp_path_factory):
 def strangers_folder(tmp_path, monkeypatch, finished_runs):
     """Where the pages' commands are typed: their example files, some photos, the project's scripts, finished runs."""
     shutil.copytree(finished_runs, tmp_path / "runs")
-    shutil.copytree(finished_runs / "search" / "darts+sandglass" / "seed0", tmp_path / "runs" / "plain")
+    for name in ("plain", "search/darts/seed0"):
+        shutil.copytree(finished_runs / "search" / "darts+sandglass" / "seed0", tmp_path / "runs" / name)
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    (tmp_path / "ghost.py").write_text(blocks(README, "python")[0])
     (tmp_path / "blur.py").write_text(blocks(PAGES["adding-an-operator.md"], "python")[0])
     (tmp_path / "my_space.yaml").write_text(blocks(PAGES["adding-an-operator.md"], "yaml")[0])
     for number, folder in enumerate(("train/disc", "train/square", "test/disc", "test/square")):
@@ -84,11 +92,13 @@ def strangers_folder(tmp_path, monkeypatch, finished_runs):
 def test_a_command_is_taken_by_the_program(page, command, strangers_folder, monkeypatch):
     script, arguments = script_and_arguments(command)
     assert (ROOT / script).is_file()
+    if page == "README.md":
+        Path("my_space.yaml").write_text(blocks(README, "yaml")[0])
     if script in LONG and "--dry-run" not in arguments:
         arguments.append("--dry-run")  # settings, space, plug-ins, genotype and data are checked; nothing is computed
     here = [re.sub(r"^cuda(:\d)?$", "cpu", argument) for argument in arguments]
     for name in ("estimate_search", "estimate_training"):
-        monkeypatch.setattr(estimate, name, lambda *_: estimate.Estimate(seconds=1, memory_bytes=1, disk_bytes=1))
+        monkeypatch.setattr(estimate, name, lambda *_: estimate.Estimate(1, 1, 1, 1))
     monkeypatch.setattr(sys, "argv", [script, *here])
     try:
         runpy.run_path(str(ROOT / script), run_name="__main__")
