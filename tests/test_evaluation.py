@@ -138,8 +138,8 @@ def test_images_of_another_size_are_refused_by_the_function(trained_run, refused
 def test_what_are_no_weights_gets_one_line(trained_run, tmp_path, capsys):
     content = load_checkpoint(trained_run.weights)
     damaged = {
-        "has no classes": {name: value for name, value in content.items() if name != "classes"},
-        "not those of its genotype": content | {"channels": 3},
+        "classes": {name: value for name, value in content.items() if name != "classes"},
+        "not those of the genotype": content | {"channels": 3},
         "unknown operator": content | {"genotype": content["genotype"].replace("dil_conv_3x3", "dil_conv_9x9")},
         "not a genotype": content | {"genotype": "[]"},
     }
