@@ -88,7 +88,7 @@ class Training(Epochs[TrainState, TrainConfig]):
         self.whole_step = as_graph(self._tensor_step, config, self.device)
         self.rows: list[dict[str, Any]] = []  # of metrics.jsonl
         self.curves = curves_of(run, config)
-        self.report = LiveReport(run and run.path, config.report)
+        self.report = LiveReport(None if run is None else run.path, config.report)
 
     def resume(self) -> None:
         """Goes on from the run's checkpoint, if it has one."""

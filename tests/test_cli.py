@@ -56,7 +56,7 @@ def whole():
 
 def estimated(monkeypatch, seconds):
     for name in ("estimate_search", "estimate_training"):
-        monkeypatch.setattr(f"nas.estimate.{name}", lambda *_: Estimate(seconds, 2.34e9, 1e6))
+        monkeypatch.setattr(f"nas.estimate.{name}", lambda *_: Estimate(seconds, 2.34e9, 1e6, 1e9))
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def export_torch(trained: SavedNetwork, program: torch.export.ExportedProgram) -
     return content, torch.export.load(io.BytesIO(content)).module()
 
 
-def check_onnx():
+def check_onnx() -> None:
     """Raises InputError if a package that ONNX takes is not installed."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:
