@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def load_plugins(paths: Iterable[str | Path], say: Callable[[str], None] | None = None) -> None:
-    """Runs these files; `say` is told of each, or else the user on standard error, where no output is read.
+    """Runs these files; `say` is told of each, or else the user, on standard error, apart from what is printed.
 
     Raises InputError for a file that is no plug-in.
     """
