@@ -4,7 +4,7 @@
 a space share their operators, so each is counted once for each width, stride and resolution.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 
 import torch
@@ -16,7 +16,9 @@ from search_spaces.complexity import count_madds, count_parameters
 from search_spaces.registry import Operator, get_operator
 
 
-def network_costs(genotype: Genotype, channels=36, layers=20, classes=10, image_size=32) -> tuple[int, int]:
+def network_costs(
+    genotype: Genotype, channels: int = 36, layers: int = 20, classes: int = 10, image_size: int = 32
+) -> tuple[int, int]:
     """(parameters, multiply-adds for one image) of the genotype's network without the auxiliary head.
 
     Raises InputError if the genotype names an operator that is not registered.
@@ -26,12 +28,13 @@ def network_costs(genotype: Genotype, channels=36, layers=20, classes=10, image_
 
 
 @lru_cache(maxsize=1000)
-def _network_cost(genotype: Genotype, operators: tuple[Operator, ...], channels, layers, classes, image_size):
+def _network_cost(
+    genotype: Genotype, operators: tuple[Operator, ...], channels: int, layers: int, classes: int, image_size: int
+) -> tuple[int, int]:
     with torch.device("meta"):  # no memory is taken, and nothing is drawn at random
         specs = stack_cells(layers, channels, len(genotype.normal.concat), len(genotype.reduce.concat))
         parts = _parts(genotype, specs, channels, classes, image_size)
-        parameters, madds = zip(*parts, strict=True)
-    return sum(parameters), sum(madds)
+        return _sum(parts)
 
 
 def _parts(
@@ -61,8 +64,12 @@ def _inputs_cost(spec: CellSpec, size: int) -> tuple[int, int]:
     inputs = CellInputs(spec, affine=True)
     before = 2 * size if spec.previous_reduction else size
     sides = zip((inputs.preprocess0, inputs.preprocess1), spec.input_channels, (before, size), strict=True)
-    costs = [_count(module, (1, channels, side, side)) for module, channels, side in sides]
-    return tuple(map(sum, zip(*costs, strict=True)))
+    return _sum(_count(module, (1, channels, side, side)) for module, channels, side in sides)
+
+
+def _sum(costs: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    parameters, madds = zip(*costs, strict=True)
+    return sum(parameters), sum(madds)
 
 
 def _count(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:

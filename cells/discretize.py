@@ -1,19 +1,28 @@
 """From softmax weights to a genotype (DARTS, section 2.4)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from cells.genotype import CellGenotype, Edge, Genotype
 from search_spaces.space import SearchSpace
 
 
-def discretize(normal: Sequence, reduce: Sequence, space: SearchSpace, found_by: Mapping | None = None) -> Genotype:
+class Array(Protocol):
+    """A tensor, or an array of NumPy."""
+
+    def tolist(self) -> Any: ...
+
+
+Table = Sequence[Sequence[float]] | Array
+
+
+def discretize(normal: Table, reduce: Table, space: SearchSpace, found_by: Mapping | None = None) -> Genotype:
     """The genotype that keeps each node's `space.edges_per_node` strongest edges.
 
     An edge is as strong as its best operator other than "none", and keeps that operator; ties go to the lower source
     and to the earlier operator. `normal` and `reduce` are softmax weights of shape (edges, operators), in the order
-    of `space.edges` and `space.operators`, as nested lists or tensors. The edges of a node come strongest first, as
-    the reference prints them.
+    of `space.edges` and `space.operators`, as nested lists, tensors or arrays. The edges of a node come strongest
+    first, as the reference prints them.
 
     Raises ValueError if a table has another shape or a row does not sum to 1: logits rank edges differently.
     """
@@ -21,8 +30,8 @@ def discretize(normal: Sequence, reduce: Sequence, space: SearchSpace, found_by:
     return Genotype(normal_cell, reduce_cell, space.name, dict(found_by or {}))
 
 
-def _checked(table: Any, space: SearchSpace) -> list[list[float]]:
-    rows = table.tolist() if hasattr(table, "tolist") else [list(row) for row in table]
+def _checked(table: Table, space: SearchSpace) -> list[list[float]]:
+    rows = [list(row) for row in table] if isinstance(table, Sequence) else table.tolist()
     shape = (len(space.edges), len(space.operators))
     if len(rows) != shape[0] or any(len(row) != shape[1] for row in rows):
         raise ValueError(f"expected softmax weights of shape {shape} for space {space.name}")

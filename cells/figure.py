@@ -122,7 +122,7 @@ def fit(builds: Sequence[Build], width: float) -> Fitted:
         for direction, broken in product(("LR", "TB"), (False, True))
     ]
     measured = [[(layout, *_natural_size(build, layout)) for layout in compact] for build in builds]
-    best = None
+    candidates = []
     for chosen in product(*measured):
         for in_row in (True, False)[: len(builds)]:
             gaps = GAP_POINTS * (len(builds) - 1)
@@ -131,9 +131,8 @@ def fit(builds: Sequence[Build], width: float) -> Fitted:
             down = max(heights) if in_row else sum(heights) + gaps
             text = min(TEXT_POINTS * width / across, LARGEST_POINTS)
             rank = (0, down * text) if text >= READABLE_POINTS else (1, -text)
-            if best is None or rank < best[0]:
-                best = rank, chosen, in_row, text, across
-    _, chosen, in_row, text, across = best
+            candidates.append((rank, chosen, in_row, text, across))
+    _, chosen, in_row, text, across = min(candidates, key=lambda candidate: candidate[0])  # the first of equals
 
     wanted = width * TEXT_POINTS / text
     layouts = []

@@ -12,8 +12,12 @@ DARTS space all four. Source: github.com/microsoft/nni, nni/nas/hub/pytorch/nasn
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from search_spaces.errors import InputError, shown
+
+if TYPE_CHECKING:  # it imports this
+    from cells.genotype import Genotype
 
 NNI_OPERATORS = (  # DARTS.DARTS_OPS; "none" is not among them
     "max_pool_3x3",
@@ -34,13 +38,13 @@ def is_nni(content: Mapping) -> bool:
     return any(key.startswith(("normal/", "reduce/")) for key in content)
 
 
-def to_nni(genotype) -> dict[str, str | list[int]]:
+def to_nni(genotype: "Genotype") -> dict[str, str | list[int]]:
     """The genotype's cells as NNI 3 writes them.
 
     Raises InputError if a cell is not one of NNI's DARTS space: four nodes of two edges, all in the concat, with the
     seven operators of `NNI_OPERATORS`.
     """
-    content = {}
+    content: dict[str, str | list[int]] = {}
     for kind in ("normal", "reduce"):
         cell = getattr(genotype, kind)
         if tuple(map(len, cell.nodes)) != (len(_EDGES),) * len(_NODES) or cell.concat != _NODES:
@@ -87,13 +91,13 @@ def from_nni(content: Mapping) -> dict:
     return {"format": 1, "space": "darts", **cells, "found_by": found_by}
 
 
-def _value(content: Mapping, label: str):
+def _value(content: Mapping, label: str) -> Any:
     if label not in content:
         raise InputError(f'a dictionary of NNI\'s DARTS space has no "{label}"; it needs 16 operators and 16 inputs')
     return content[label]
 
 
-def _source(content: Mapping, kind: str, node: int, edge: int):
+def _source(content: Mapping, kind: str, node: int, edge: int) -> Any:
     label = f"{kind}/input_{node}_{edge}"
     value = _value(content, label)
     if isinstance(value, list):

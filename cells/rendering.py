@@ -105,6 +105,8 @@ def pdf_of(svg: bytes) -> bytes:
     for file, style in (("Vera.ttf", "normal"), ("VeraIt.ttf", "italic")):
         register_font("Arial", str(fonts / file), style=style)
     drawing = svg2rlg(io.BytesIO(svg))
+    if drawing is None:
+        raise InputError("svglib cannot read the picture that was drawn; ask for svg or png")
     page = io.BytesIO()
     canvas = Canvas(page, pagesize=(drawing.width, drawing.height), invariant=True)  # no date: the same bytes again
     renderPDF.draw(drawing, canvas, 0, 0)
@@ -113,6 +115,8 @@ def pdf_of(svg: bytes) -> bytes:
 
 
 def size_in_points(svg: bytes) -> tuple[float, float]:
-    """Width and height of a picture that Graphviz drew."""
-    width, height = re.search(rb'viewBox="[\d.-]+ [\d.-]+ ([\d.]+) ([\d.]+)"', svg).groups()
-    return float(width), float(height)
+    """Width and height of a picture that Graphviz drew. Raises InputError if it does not say them."""
+    found = re.search(rb'viewBox="[\d.-]+ [\d.-]+ ([\d.]+) ([\d.]+)"', svg)
+    if found is None:
+        raise InputError("the picture that was drawn has no size; reinstall the program that drew it (graphviz-pure)")
+    return float(found[1]), float(found[2])

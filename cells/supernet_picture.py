@@ -23,6 +23,8 @@ FAINT, STRONG = 1.0, 2.5  # pixels of an edge that is not kept and of one that i
 SEGMENTS = 48  # straight pieces of an arc
 LONGEST_LABEL = 17
 
+Weights = Sequence[Sequence[float]]  # of the operators on each edge
+
 
 @dataclass(frozen=True)
 class Canvas:
@@ -30,23 +32,27 @@ class Canvas:
 
     draw: ImageDraw.ImageDraw
 
-    def line(self, points: Sequence[tuple[float, float]], colour: str, width: float):
+    def line(self, points: Sequence[tuple[float, float]], colour: str, width: float) -> None:
         scaled = [(x * OVERSAMPLING, y * OVERSAMPLING) for x, y in points]
         self.draw.line(scaled, fill=colour, width=max(1, round(width * OVERSAMPLING)), joint="curve")
 
-    def box(self, centre: tuple[float, float], size: tuple[float, float], radius: float, fill: str, outline: str):
+    def box(
+        self, centre: tuple[float, float], size: tuple[float, float], radius: float, fill: str, outline: str
+    ) -> None:
         (x, y), (width, height) = centre, size
         corners = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
         self.draw.rounded_rectangle([c * OVERSAMPLING for c in corners], radius * OVERSAMPLING, fill, outline, 3)
 
-    def text(self, place: tuple[float, float], text: str, points: float, colour: str = "#000000", anchor: str = "mm"):
+    def text(
+        self, place: tuple[float, float], text: str, points: float, colour: str = "#000000", anchor: str = "mm"
+    ) -> None:
         font = ImageFont.load_default(points * OVERSAMPLING)
         self.draw.text((place[0] * OVERSAMPLING, place[1] * OVERSAMPLING), text, colour, font, anchor)
 
 
 def draw_supernet_cells(
     space: SearchSpace,
-    cells: Sequence[tuple[str, CellGenotype, Sequence[Sequence[float]]]],
+    cells: Sequence[tuple[str, CellGenotype, Weights]],
     caption: str,
 ) -> Image.Image:
     """The picture of one moment: above each other, each of `cells`, and the caption on top.
@@ -69,7 +75,9 @@ def picture_size(space: SearchSpace) -> tuple[int, int]:
     return width, 2 * MARGIN + RADIUS + RISE * last + LABEL_HEIGHT // 2
 
 
-def _draw_cell(canvas: Canvas, space: SearchSpace, title: str, cell: CellGenotype, weights, baseline: float):
+def _draw_cell(
+    canvas: Canvas, space: SearchSpace, title: str, cell: CellGenotype, weights: Weights, baseline: float
+) -> None:
     kept = {(edge.source, target): edge.operator for target, edge in cell.edges}
     reduction = title.startswith("Reduction")
     faint_first = sorted(range(len(space.edges)), key=lambda row: space.edges[row] in kept)
@@ -104,7 +112,7 @@ def _on_arc(source: int, target: int, way: float, baseline: float) -> tuple[floa
     return start + way * (end - start), baseline - RISE * (target - source) * height
 
 
-def _draw_node(canvas: Canvas, node: int, baseline: float):
+def _draw_node(canvas: Canvas, node: int, baseline: float) -> None:
     place = _place(node, baseline)
     if node >= 2:
         canvas.box(place, (2 * RADIUS, 2 * RADIUS), RADIUS, "#444444", "#444444")

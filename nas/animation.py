@@ -3,7 +3,7 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import scipy.special
@@ -24,13 +24,15 @@ COLOURS = 128  # of all frames: the commonest, which are the plain ones, and tho
 TOLERANCE = 8  # of 255: Pillow finds the nearest colour to about this much
 SAMPLED_FRAMES = 8  # from which those are chosen
 
+Colour = tuple[int, int, int]  # red, green and blue, to 255
+
 
 def animate_search(argv: Sequence[str] | None = None) -> int:
     """`python scripts/draw_search.py RUN --out FILE.gif`: returns the exit status."""
     return run_command(_animate_search, argv)
 
 
-def _animate_search(argv: Sequence[str] | None):
+def _animate_search(argv: Sequence[str] | None) -> None:
     parser = Parser(prog="draw_search.py", description="Draw how a search's cells changed, one frame an epoch.")
     parser.add_argument("run", type=Path, metavar="RUN", help="a search's run folder, such as runs/search/darts/seed0")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.gif", help="a .gif, .webp or .png that moves")
@@ -97,14 +99,15 @@ def _caption(epoch: int, epochs: int, metrics: dict[int, dict[str, Any]]) -> str
     return ", ".join([f"epoch {epoch + 1} of {epochs}", *errors])
 
 
-def write_animation(frames: Sequence[Image.Image], path: Path, milliseconds: int):
+def write_animation(frames: Sequence[Image.Image], path: Path, milliseconds: int) -> None:
     """Writes frames of so many milliseconds each, the last one held, again and again from the first one."""
     durations = [milliseconds] * (len(frames) - 1) + [max(milliseconds, HELD_MILLISECONDS)]
     file_format = FORMATS[path.suffix.lower()]
     frames = with_one_palette(frames)
     if file_format == "WEBP":  # has no palettes, and packs few colours well
         frames = [frame.convert("RGB") for frame in frames]
-    options = {"WEBP": {"lossless": True}, "GIF": {"disposal": 1}}.get(file_format, {})
+    its_own: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}, "GIF": {"disposal": 1}}
+    options = its_own.get(file_format, {})
     content = io.BytesIO()
     frames[0].save(
         content, file_format, save_all=True, append_images=list(frames[1:]), duration=durations, loop=0, **options
@@ -120,8 +123,9 @@ def with_one_palette(frames: Sequence[Image.Image]) -> list[Image.Image]:
     strip = Image.new("RGB", (frames[0].width, frames[0].height * len(sampled)))
     for number, frame in enumerate(sampled):
         strip.paste(frame, (0, number * frame.height))
-    chosen: list[tuple[int, int, int]] = []
-    for _, colour in sorted(strip.getcolors(strip.width * strip.height), reverse=True):
+    counted = cast(list[tuple[int, Colour]], strip.getcolors(strip.width * strip.height))  # of RGB, as many as can be
+    chosen: list[Colour] = []
+    for _, colour in sorted(counted, reverse=True):
         if all(max(abs(a - b) for a, b in zip(colour, other, strict=True)) > TOLERANCE for other in chosen):
             chosen.append(colour)
     palette = Image.new("P", (1, 1))

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nas.asked_run import AskedRun
-from nas.config import Settings, build_config, config_to_yaml
+from nas.asked_run import AskedRun, Config
+from nas.config import build_config, config_to_yaml
 from nas.data import ImageData
 from nas.interrupt import StopRequest
 from nas.run_dir import RunDir
@@ -19,12 +19,12 @@ _NO_FOLDER = Path(os.devnull, "no run folder")  # there cannot be one, so nothin
 _Body = Callable[[RunDir, bool, StopRequest | None], None]  # (folder, whether to go on from its checkpoint, stop)
 
 
-class AskedCall(AskedRun):
+class AskedCall(AskedRun[Config]):
     """What a call asks for; without a folder, the run has one that is gone after it."""
 
     def __init__(
         self,
-        kind: type[Settings],
+        kind: type[Config],
         command: str,
         settings: dict[str, Any],
         preset: str | None,

@@ -11,22 +11,26 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from cells.genotype import Genotype
 from nas import parallel
-from nas.config import RUN_CONTROL, SearchConfig, TrainConfig, build_config, config_to_yaml, read_preset, read_settings
+from nas.config import RUN_CONTROL, Settings, build_config, config_to_yaml, read_preset, read_settings
 from nas.interrupt import Stopped, StopRequest
+from nas.plugins import load_plugins
 from nas.run_dir import RunDir
 from search_spaces.errors import InputError
-from search_spaces.space import SearchSpace
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # --help does not wait for torch
+    import torch
+
     from nas.data import DataSummary, ImageData
     from nas.estimate import Estimate
+    from search_spaces.space import SearchSpace
 
 LONG_RUN_SECONDS = 3600
+_LEAST_IMAGES = {"search": 4, "train": 2}  # to train on; of a search's two are for the weights, two for the alphas
 _PROGRAMS = {"search": ("search.py", "darts-search"), "train": ("train_genotype.py", "darts-train")}
 _CONTROL_FLAGS = ("preset", "config", "run_dir", "resume", "force", "dry_run")
 
 
-Config = TypeVar("Config", SearchConfig, TrainConfig)
+Config = TypeVar("Config", bound=Settings)
 
 
 class AskedRun(Generic[Config]):
@@ -49,13 +53,13 @@ class AskedRun(Generic[Config]):
 
     def _look_at_folder(self, kind: type[Config]) -> None:
         """Decides whether the run in the folder goes on. Raises InputError if it may not, or a new one not begin."""
-        if not self.control["dry_run"]:
+        if not self.is_dry:
             self.folder.refuse_if_in_use()
         if self.is_taken_up:
             self._take_up(kind)
         elif self.control["resume"]:
             self.say(f"nothing to resume in {self.folder.path}; starting from the beginning")
-        elif not self.control["force"] and not self.control["dry_run"]:
+        elif not self.control["force"] and not self.is_dry:
             self.folder.refuse_to_overwrite()
 
     def _given(self, kind: type[Config], flags: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -81,9 +85,9 @@ class AskedRun(Generic[Config]):
         stored = build_config(kind, [(str(self.folder.config), read_settings(self.folder.config, held))])
         kept = (str(self.folder.config), stored.model_dump(exclude={"plugin", "stop_after"}))
         self.config = build_config(kind, [kept, *self.given])
-        self.is_done = self.folder.is_finished() and self.config.epochs == stored.epochs
-
         old, new = stored.model_dump(), self.config.model_dump()
+        self.is_done = self.folder.is_finished() and new["epochs"] == old["epochs"]
+
         differing = [name for name in old if name not in RUN_CONTROL and old[name] != new[name]]
         if new["epochs"] > old["epochs"]:
             differing.remove("epochs")
@@ -101,16 +105,11 @@ class AskedRun(Generic[Config]):
 
     def say(self, line: str) -> None:
         """Prints a line, as a comment where the output of a dry run is YAML."""
-        print(f"# {line}" if self.control["dry_run"] else line, flush=True)
+        print(f"# {line}" if self.is_dry else line, flush=True)
 
     def load_plugins(self, *more: Path) -> None:
         """Runs the plug-ins: of the folder if the run goes on, else the given ones and `more`."""
-        from search_spaces.registry import load_plugin
-
-        given: tuple[Path | str, ...] = (*more, *self.config.plugin)
-        for path in self.folder.plugins if self.is_taken_up else given:
-            plugin = load_plugin(path)
-            self.say(f"plug-in {path} was run; it registers {', '.join(plugin.operators)}")
+        load_plugins(self.folder.plugins if self.is_taken_up else (*more, *self.config.plugin), self.say)
 
     def mention_unused_plugins(self, operators: Sequence[str], user: str) -> None:
         """Says which given plug-ins have no effect, as the space or the genotype uses none of their operators."""
@@ -121,27 +120,64 @@ class AskedRun(Generic[Config]):
             if not set(added) & set(operators):
                 self.say(f"note: {user} uses nothing of plug-in {path}, which registers {', '.join(added)}")
 
-    def plan(self, estimate: "Callable[..., Estimate]", subject: Any, least_images: int) -> "ImageData | None":
-        """The images to run on, or None for a dry run; says what the run will take.
+    @property
+    def is_dry(self) -> bool:
+        """Whether `print_plan` is asked for, and no run."""
+        return bool(self.control["dry_run"])
+
+    def plan(self, estimate: "Callable[..., Estimate]", subject: Any) -> "ImageData":
+        """The images to run on; says what the run will take.
 
         Raises InputError if the device is not here or the data have too few images for the settings.
         """
+        from nas.data import load_data
+
+        device = self._ready_device()
+        with parallel.one_at_first():
+            summary = self._summary()
+            data = load_data(self.config.data, self.config.image_size)
+        expected, amount = self._expect(estimate, subject, summary, device)
+        hint = "; --preset quick takes minutes" if expected.seconds > LONG_RUN_SECONDS else ""
+        self.say(f"this run will take about {amount} here{hint}")
+        return data
+
+    def print_plan(self, estimate: "Callable[..., Estimate]", subject: Any) -> None:
+        """Prints what `--dry-run` is for: settings, folder, and what the run would take. Raises as `plan` does."""
+        device = self._ready_device()
+        with parallel.one_at_first():
+            summary = self._summary()
+        expected, amount = self._expect(estimate, subject, summary, device)
+        print(config_to_yaml(self.config), end="")
+        self.say(f"run folder: {self.folder.path}")
+        self.say(f"estimate: {amount}, {expected.disk_bytes / 1e6:.0f} MB on disk")
+
+    def _ready_device(self) -> "torch.device":
+        """The device, with the threads and the operators that are asked for on it."""
         import torch
 
-        from nas.data import load_data, summarize_data
-        from nas.device import arithmetic, check_precision, resolve_device
-        from nas.loop import readable_time
+        from nas.device import check_precision, resolve_device
 
         device = resolve_device(self.config.device)
         check_precision(self.config.precision, device)
         if self.config.threads is not None:
             torch.set_num_threads(self.config.threads)
         self._decide_compile(device.type)
-        source = self.config.data, self.config.image_size
-        with parallel.one_at_first():
-            summary = summarize_data(*source)
-            self._check_sizes(summary, least_images)
-            data = None if self.control["dry_run"] else load_data(*source)
+        return device
+
+    def _summary(self) -> "DataSummary":
+        from nas.data import summarize_data
+
+        summary = summarize_data(self.config.data, self.config.image_size)
+        self._check_sizes(summary)
+        return summary
+
+    def _expect(
+        self, estimate: "Callable[..., Estimate]", subject: Any, summary: "DataSummary", device: "torch.device"
+    ) -> "tuple[Estimate, str]":
+        """What the run will take, and its time and memory in words; decides how memory is used."""
+        from nas.device import arithmetic
+        from nas.loop import readable_time
+
         with arithmetic(self.config.precision, self.config.deterministic, device):
             expected = parallel.from_first(estimate(self.config, subject, summary))
         amount = f"{readable_time(expected.seconds)} and {expected.memory_bytes / 1e9:.1f} GB of memory"
@@ -150,17 +186,11 @@ class AskedRun(Generic[Config]):
             amount += f" at its peak (--memory {expected.memory})"
             if device.type == "cuda" and self.config.compile and expected.memory == "recompute":
                 self.say("the step is no CUDA graph, as recomputing draws on the random state in the middle of it")
-        if self.control["dry_run"]:
-            print(config_to_yaml(self.config), end="")
-            self.say(f"run folder: {self.folder.path}")
-            self.say(f"estimate: {amount}, {expected.disk_bytes / 1e6:.0f} MB on disk")
-        else:
-            hint = "; --preset quick takes minutes" if expected.seconds > LONG_RUN_SECONDS else ""
-            self.say(f"this run will take about {amount} here{hint}")
-        return data
+        return expected, amount
 
-    def _check_sizes(self, summary: "DataSummary", least_images: int) -> None:
+    def _check_sizes(self, summary: "DataSummary") -> None:
         """Raises InputError if the data have fewer images than the settings ask for."""
+        least_images = _LEAST_IMAGES[self.command]
         for name, least in (("train_images", least_images), ("test_images", 1)):
             has, asked = getattr(summary, name), getattr(self.config, name, None)
             if has < least:
@@ -209,7 +239,7 @@ class AskedRun(Generic[Config]):
         self,
         data: "ImageData",
         operators: Sequence[str],
-        space: SearchSpace | None = None,
+        space: "SearchSpace | None" = None,
         genotype: Genotype | None = None,
     ) -> bool:
         """Makes the folder ready; returns whether there is a checkpoint to go on from."""
@@ -217,7 +247,7 @@ class AskedRun(Generic[Config]):
         return parallel.from_first(goes_on)
 
     def _begin(
-        self, data: "ImageData", operators: Sequence[str], space: SearchSpace | None, genotype: Genotype | None
+        self, data: "ImageData", operators: Sequence[str], space: "SearchSpace | None", genotype: Genotype | None
     ) -> bool:
         from search_spaces.registry import load_plugin, plugins_of
 

@@ -2,16 +2,14 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from cells.genotype import load_genotype, published_genotypes
+from cells.genotype import published_genotypes
 from nas.asked_run import AskedRun, program_name, quoted
 from nas.command_line import run_command, settings_parser
 from nas.config import SearchConfig, TrainConfig, build_config, read_preset
 from nas.run_dir import RunDir, finished_searches
-from search_spaces.errors import InputError
 
 
 def search(argv: Sequence[str] | None = None) -> int:
@@ -32,22 +30,21 @@ def _search(argv: Sequence[str] | None) -> int:
         asked.say(f"{run.path} is finished; its genotype is {run.genotype}")
         return 0
 
+    from nas.asked_subject import asked_space
     from nas.collapse import check_early_stop
     from nas.estimate import estimate_search
     from nas.search import run_search
     from nas.tensorboard import check_tensorboard
-    from search_spaces.space import load_space
 
     check_early_stop(config)
     check_tensorboard(config)
     asked.load_plugins()
-    space = load_space(run.space if asked.is_taken_up else config.space)
-    if asked.is_taken_up and asked.names("space") and replace(load_space(config.space), name=space.name) != space:
-        raise InputError(f"space {config.space} is not what it was when {run.path} was begun: {run.space}")
+    space = asked_space(asked)
     asked.mention_unused_plugins(space.operators, f"space {space.name}")
-    data = asked.plan(estimate_search, space, least_images=4)  # two for the weights, two for the alphas
-    if data is None:
+    if asked.is_dry:
+        asked.print_plan(estimate_search, space)
         return 0
+    data = asked.plan(estimate_search, space)
     config = asked.config  # with the memory and what is compiled decided
     with asked.locked():
         resume = asked.begin(data, space.operators, space=space)
@@ -106,7 +103,9 @@ def _train(argv: Sequence[str] | None) -> int:
     )
     flags = parser.parse(argv)
     argument = flags.get("genotype")
-    if argument is None and not (flags.get("resume") and "run_dir" in flags and RunDir(flags["run_dir"]).exists()):
+    if argument is None and flags.get("resume") and "run_dir" in flags and RunDir(flags["run_dir"]).exists():
+        argument = str(RunDir(flags["run_dir"]).genotype)
+    elif argument is None:
         argument, reason = _default_genotype()
         print(f"{'# ' if flags.get('dry_run') else ''}training {argument}: {reason}", flush=True)
     asked = AskedRun(
@@ -117,21 +116,19 @@ def _train(argv: Sequence[str] | None) -> int:
         asked.say(f"{run.path} is finished; its test error is {run.result()['test_error_percent']:.2f} %")
         return 0
 
-    from cells.network import check_operators
+    from nas.asked_subject import asked_genotype
     from nas.estimate import estimate_training
     from nas.tensorboard import check_tensorboard
     from nas.train import run_training
 
     check_tensorboard(config)
     asked.load_plugins(*plugins_beside(argument))
-    genotype = load_genotype(run.genotype if asked.is_taken_up else argument)
-    if asked.is_taken_up and argument is not None and load_genotype(argument) != genotype:
-        raise InputError(f"{argument} is not the genotype {run.path} was begun with: {run.genotype}")
-    check_operators(genotype)
+    genotype = asked_genotype(asked, argument)
     asked.mention_unused_plugins(genotype.operators, "the genotype")
-    data = asked.plan(estimate_training, genotype, least_images=2)
-    if data is None:
+    if asked.is_dry:
+        asked.print_plan(estimate_training, genotype)
         return 0
+    data = asked.plan(estimate_training, genotype)
     config = asked.config  # with what is compiled decided
     with asked.locked():
         resume = asked.begin(data, genotype.operators, genotype=genotype)
@@ -157,9 +154,9 @@ def _default_genotype() -> tuple[str, str]:
     return "darts_v2", "no finished search under runs/, so DARTS' published cell"
 
 
-def plugins_beside(argument: str | None) -> tuple[Path, ...]:
+def plugins_beside(argument: str) -> tuple[Path, ...]:
     """The plug-ins of the search that found a genotype, if the argument is its run folder or the file in it."""
-    path = _existing(argument or "")
+    path = _existing(argument)
     if path is not None and path.name == "genotype.json":
         path = path.parent
     return RunDir(path).plugins if path is not None and path.is_dir() else ()

@@ -3,15 +3,16 @@
 import csv
 import io
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.checkpoint import write_atomically
-from nas.command_line import Parser, run_command
+from nas.command_line import run_command
 from nas.config import TrainConfig, build_config, read_settings
+from nas.plugins import load_plugins
 from nas.run_dir import RunDir
+from nas.tools import aligned, tool_parser
 from search_spaces.errors import InputError
 
 if TYPE_CHECKING:  # --help does not wait for torch
@@ -26,7 +27,7 @@ def evaluate_network(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate_network(argv: Sequence[str] | None) -> None:
-    parser = Parser(prog="evaluate_network.py", description="Test a trained network, or let it classify images.")
+    parser = tool_parser("evaluate_network.py", "Test a trained network, or let it classify images.")
     parser.add_argument("weights", metavar="RUN|WEIGHTS", type=Path, help="a training's run folder, or a weights.pt")
     parser.add_argument("--data", help="cifar10, digits or a folder; that of the training if no --image is given")
     parser.add_argument(
@@ -34,28 +35,24 @@ def _evaluate_network(argv: Sequence[str] | None) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="keep what is printed: a .json, or the matrix as .csv")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument(
-        "--plugin", action="append", default=[], metavar="FILE.py", help="a file that registers operators; repeatable"
-    )
     flags = parser.parse(argv)
-    out, run = flags["out"], _run_of(flags["weights"])
+    out, source = flags["out"], flags["data"]
     if out is not None and out.suffix not in (".json", ".csv"):
         raise InputError(f"--out {out}: the name must end in .json or .csv")
-    source = flags["data"]
-    if source is None and not flags["image"]:
-        source = _data_of(run, flags["weights"])
-    if out is not None and out.suffix == ".csv" and source is None:
+    if out is not None and out.suffix == ".csv" and source is None and flags["image"]:
         raise InputError(f"--out {out}: a .csv holds the confusion matrix, and no --data is given; name a .json")
 
     from nas.data import load_data
     from nas.device import resolve_device
     from nas.evaluation import evaluate, load_trained_network
-    from search_spaces.registry import load_plugin
+    from nas.trained_network import weights_file
 
-    for path in (*run.plugins, *flags["plugin"]):
-        operators = load_plugin(path).operators
-        print(f"plug-in {path} was run; it registers {', '.join(operators)}", file=sys.stderr)
-    trained = load_trained_network(flags["weights"]).to(resolve_device(flags["device"]))
+    weights = weights_file(flags["weights"])
+    run = RunDir(weights.parent)
+    if source is None and not flags["image"]:
+        source = _data_of(run, weights)
+    load_plugins([*run.plugins, *flags["plugin"]])
+    trained = load_trained_network(weights).to(resolve_device(flags["device"]))
     kept: dict[str, Any] = {}
     csv_text = ""
     if source is not None:
@@ -70,11 +67,6 @@ def _evaluate_network(argv: Sequence[str] | None) -> None:
         print(f"written   {out}")
 
 
-def _run_of(weights: Path) -> RunDir:
-    """The run folder that the weights lie in, if they lie in one."""
-    return RunDir(weights if weights.is_dir() else weights.parent)
-
-
 def _data_of(run: RunDir, weights: Path) -> str:
     """The data of the training that left the weights."""
     if not run.exists():
@@ -85,8 +77,6 @@ def _data_of(run: RunDir, weights: Path) -> str:
 
 def _described(found: "Evaluation") -> list[str]:
     """An Evaluation for people: the error, that of each class, and the matrix unless it is too wide."""
-    from nas.tools import aligned
-
     rows = [["class", "images", "error %"]]
     for (name, error), row in zip(found.class_error_percent.items(), found.confusion, strict=True):
         rows.append([name, f"{sum(row):,}", "-" if error is None else f"{error:.2f}"])

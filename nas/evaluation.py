@@ -1,19 +1,17 @@
 """A trained network put to use: on a whole test set, and on single images.
 
-weights.pt holds what is needed to build the network again and to prepare an image as in its training.
+Its weights.pt (nas/trained_network.py) says how an image is prepared for it, which is as in its training.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from cells.genotype import parse_genotype
 from cells.network import Network
 from nas.augment import Floats, normalize
-from nas.checkpoint import load_checkpoint
 from nas.data import ImageData
+from nas.trained_network import load_trained, weights_file
 from search_spaces.errors import InputError
 
 BATCH = 256  # images; changes memory, not the result
@@ -31,7 +29,7 @@ class TrainedNetwork:
 
     def to(self, device: torch.device | str) -> "TrainedNetwork":
         """The same, there."""
-        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(device)
         return self
 
     @torch.no_grad()
@@ -79,33 +77,14 @@ def load_trained_network(path: str | Path) -> TrainedNetwork:
     No code in the file is run; an operator of a plug-in must be registered. Raises InputError if the file is not what
     `run_training` saves, or names an operator that is not known.
     """
-    path = Path(path)
-    if path.is_dir():
-        path /= "weights.pt"
-        if not path.is_file():
-            raise InputError(f"{path.parent} has no weights.pt; give the run folder of a finished training, or a file")
-    content = load_checkpoint(path)
-    wanted = {"state_dict", "genotype", "channels", "layers", "auxiliary", "classes", "image_size", "mean", "std"}
-    if missing := sorted(wanted - content.keys()):
-        raise InputError(f"{path} has no {missing[0]}; give the weights.pt that a finished training leaves")
-    return _build(path, content)
-
-
-def _build(path: Path, content: dict[str, Any]) -> TrainedNetwork:
-    classes = tuple(map(str, content["classes"]))
-    size = content["channels"], content["layers"], len(classes), content["auxiliary"]
+    file = weights_file(Path(path))
+    saved = load_trained(file)
     try:
-        network = Network(parse_genotype(content["genotype"]), *size)
-        network.load_state_dict(content["state_dict"])
+        network = saved.build(compiled=True)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
-        reason = str(error).split("\n")[0]
-        raise InputError(f"the weights in {path} are not those of its genotype ({reason}); train it anew") from None
-    network.eval()
+        raise InputError(f"{file}: {error}") from None
     network.to(memory_format=torch.channels_last)
-    mean, std = tuple(content["mean"]), tuple(content["std"])
-    return TrainedNetwork(network, classes, content["image_size"], mean, std)
+    return TrainedNetwork(network, saved.classes, saved.image_size, saved.mean, saved.std)
 
 
 def evaluate(trained: TrainedNetwork, data: ImageData) -> Evaluation:

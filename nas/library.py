@@ -9,13 +9,12 @@ command leaves, and the commands go on with it. A typed block is checked first, 
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cells.genotype import Genotype, load_genotype
-from cells.network import check_operators
 from nas.asked_call import AskedCall, check_typed
+from nas.asked_subject import asked_genotype, asked_space
 from nas.cli import plugins_beside
 from nas.collapse import check_early_stop
 from nas.config import SearchConfig, TrainConfig
@@ -27,7 +26,6 @@ from nas.run_dir import RunDir
 from nas.search import run_search
 from nas.train import run_training
 from search_spaces.errors import InputError, shown
-from search_spaces.space import load_space
 
 
 def search_cell(
@@ -53,15 +51,9 @@ def search_cell(
         return _found_in(asked.folder, keep=True)
     check_early_stop(asked.config)
     asked.load_plugins()
-    chosen = load_space(asked.folder.space if asked.is_taken_up else asked.config.space)
-    if (
-        asked.is_taken_up
-        and asked.names("space")
-        and replace(load_space(asked.config.space), name=chosen.name) != chosen
-    ):
-        raise InputError(f"space {asked.config.space} is not what it was when {asked.folder.path} was begun")
+    chosen = asked_space(asked)
     check_typed(chosen.operators, asked.keeps)
-    data = asked.plan(estimate_search, chosen, least_images=4)  # two for the weights, two for the alphas
+    data = asked.plan(estimate_search, chosen)
 
     def body(run: RunDir, goes_on: bool, stop: StopRequest | None) -> None:
         run_search(asked.config, chosen, data, run, resume=goes_on, stop=stop, progress=progress)
@@ -89,14 +81,11 @@ def train_cell(
     if isinstance(cell, FoundCell):
         cell = cell.genotype if cell.run is None else cell.run.path
     asked.load_plugins(*(() if isinstance(cell, Genotype) else plugins_beside(str(cell))))
-    genotype = cell if isinstance(cell, Genotype) else load_genotype(cell)
-    if asked.is_taken_up and genotype != load_genotype(asked.folder.genotype):
-        raise InputError(f"that is not the genotype {asked.folder.path} was begun with: {asked.folder.genotype}")
-    check_operators(genotype)
+    genotype = asked_genotype(asked, cell)
     if asked.is_done:
         return _trained_in(asked.folder, genotype, keep=True)
     check_typed(genotype.operators, asked.keeps)
-    data = asked.plan(estimate_training, genotype, least_images=2)
+    data = asked.plan(estimate_training, genotype)
 
     def body(run: RunDir, goes_on: bool, stop: StopRequest | None) -> None:
         run_training(asked.config, genotype, data, run, resume=goes_on, stop=stop, progress=progress)

@@ -14,6 +14,7 @@ from nas.config import SearchConfig, build_config, read_settings
 from nas.data import ImageData, load_data
 from nas.run_dir import RunDir
 from nas.search import Search
+from search_spaces.errors import InputError
 from search_spaces.space import load_space
 
 BATCH = 256  # images; changes memory, not the result
@@ -24,16 +25,19 @@ def removal_errors(run: RunDir) -> dict:
 
     Of the half of the training images that trained the alphas, not augmented, with BatchNorm's running statistics. The
     other operators share the removed one's weight, as the softmax does. Its plug-ins must be loaded. What was computed
-    once is read from the run's folder.
+    once is read from the run's folder. Raises InputError if the run has no checkpoint.
     """
     kept = run.removal()
     if kept is not None:
         return kept
+    checkpoint = run.load_checkpoint()
+    if checkpoint is None:
+        raise InputError(f"{run.path} has no {run.checkpoint.name} to read its supernet from; search anew with --force")
     config = build_config(SearchConfig, [(str(run.config), read_settings(run.config, "search"))])
     config = config.model_copy(update={"memory": "store"})
     space = load_space(run.space)
     search = Search(config, space, load_data(config.data, config.image_size), None)
-    search.state.load_state_dict(run.load_checkpoint())
+    search.state.load_state_dict(checkpoint)
     supernet, batches = search.state.supernet.eval(), search.alpha_batches
     errors = {
         name: _error_percent(supernet, column, search.data, batches.images, batches.labels)
@@ -46,7 +50,9 @@ def removal_errors(run: RunDir) -> dict:
 
 
 @torch.no_grad()
-def _error_percent(supernet: Supernet, column: int | None, data: ImageData, images, labels) -> float:
+def _error_percent(
+    supernet: Supernet, column: int | None, data: ImageData, images: torch.Tensor, labels: torch.Tensor
+) -> float:
     """With the alphas of that column, if any, at minus infinity."""
     before = [table.clone() for table in supernet.alphas()]
     if column is not None:

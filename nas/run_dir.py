@@ -247,9 +247,6 @@ class RunDir:
         """Saves the run's state; the checkpoint before is kept beside it."""
         save_checkpoint(self.checkpoint, state, keep=self.previous_checkpoint)
 
-    def save_weights(self, content: dict[str, Any]) -> None:
-        save_checkpoint(self.weights, content)
-
     def load_checkpoint(self, say: Callable[[str], None] | None = None) -> dict[str, Any] | None:
         """The last checkpoint that is whole, or None if there is none yet; `say` is told of one that is not.
 

@@ -113,7 +113,7 @@ class Search(Epochs[SearchState, SearchConfig]):
         self.rows: list[dict[str, Any]] = []  # of metrics.jsonl
         self.alphas: list[dict[str, Any]] = []  # of alphas.jsonl
         self.curves = curves_of(run, config, space)
-        self.report = LiveReport(run and run.path, config.report)
+        self.report = LiveReport(None if run is None else run.path, config.report)
 
     def resume(self) -> None:
         """Goes on from the run's checkpoint, if it has one."""

@@ -12,7 +12,7 @@ import importlib.util
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from nas.run_dir import RunDir
 from search_spaces.errors import InputError
 from search_spaces.space import SearchSpace
 
+if TYPE_CHECKING:  # an optional package writes the files
+    from torch.utils.tensorboard import SummaryWriter
+
 CHARTS = {  # of metrics that are compared
     "loss": ("train_loss", "validation_loss"),
     "error in percent": ("train_error_percent", "validation_error_percent"),
@@ -31,7 +34,7 @@ CHARTS = {  # of metrics that are compared
 }
 
 
-def check_tensorboard(config: Settings):
+def check_tensorboard(config: Settings) -> None:
     """Raises InputError if the settings ask for TensorBoard's files and the package that writes them is not here."""
     if config.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise InputError("--tensorboard needs the package tensorboard; pip install tensorboard, or leave it out")
@@ -39,14 +42,15 @@ def check_tensorboard(config: Settings):
 
 def curves_of(run: RunDir | None, config: Settings, space: SearchSpace | None = None) -> "Curves | NoCurves":
     """What writes a run's curves, or nothing if they are not asked for; `space` is a search's."""
-    asked = run is not None and config.tensorboard
-    return Curves(run.tensorboard, run.environment, space) if asked else NoCurves()
+    if run is None or not config.tensorboard:
+        return NoCurves()
+    return Curves(run.tensorboard, run.environment, space)
 
 
 class NoCurves:
     """The curves of a run that is not asked for any."""
 
-    def write(self, rows: Sequence[dict[str, Any]], alphas: Sequence[dict[str, Any]] = ()):
+    def write(self, rows: Sequence[dict[str, Any]], alphas: Sequence[dict[str, Any]] = ()) -> None:
         """Writes nothing."""
 
 
@@ -60,58 +64,63 @@ class Curves:
     def __init__(self, folder: Path, begun: Path, space: SearchSpace | None = None):
         """`begun` is a file that was written when the run began."""
         self.folder, self.begun, self.space = folder, begun, space
-        self.writer = None
+        self.writer: SummaryWriter | None = None
         self.written = 0
 
-    def write(self, rows: Sequence[dict[str, Any]], alphas: Sequence[dict[str, Any]] = ()):
+    def write(self, rows: Sequence[dict[str, Any]], alphas: Sequence[dict[str, Any]] = ()) -> None:
         """Writes the rows of metrics.jsonl and alphas.jsonl that are not yet written; on the disk when it returns."""
         if len(rows) == self.written:
             return
-        if self.writer is None:
-            self._open(rows[0])
+        writer = self.writer = self.writer or self._open(rows[0])
         began = self.begun.stat().st_mtime
         for number in range(self.written, len(rows)):
             time = began + sum(row["seconds"] for row in rows[: number + 1])
-            self._write_metrics(rows[number], time)
+            _write_metrics(writer, rows[number], time)
             if self.space is not None:
-                self._write_alphas(alphas[number], time)
+                _write_alphas(writer, self.space, alphas[number], time)
         self.written = len(rows)
-        self.writer.flush()
+        writer.flush()
 
-    def _open(self, row: dict[str, Any]):
+    def _open(self, row: dict[str, Any]) -> "SummaryWriter":
         from torch.utils.tensorboard import SummaryWriter
 
         for file in self.folder.glob("events.out.tfevents.*"):
             file.unlink()
-        self.writer = SummaryWriter(self.folder)
-        self.writer.add_custom_scalars(self._layout(row))
+        writer = SummaryWriter(self.folder)
+        writer.add_custom_scalars(_layout(row, self.space))
+        return writer
 
-    def _layout(self, row: dict[str, Any]) -> dict[str, dict[str, list]]:
-        """What Custom Scalars shows in one chart, of the metrics that this run has and of its edges."""
-        metrics = {title: [f"metrics/{key}" for key in keys if key in row] for title, keys in CHARTS.items()}
-        layout = {"metrics": {title: _chart(tags) for title, tags in metrics.items() if tags}}
-        for cell in ("normal", "reduce") if self.space is not None else ():
-            layout[f"{cell} cell"] = {
-                group: _chart([f"{group}/{operator}" for operator in self.space.operators])
-                for group in self._edge_groups(cell)
-            }
-        return layout
 
-    def _edge_groups(self, cell: str) -> list[str]:
-        return [f"{cell} {node_name(source)} to {node_name(target)}" for source, target in self.space.edges]
-
-    def _write_metrics(self, row: dict[str, Any], time: float):
-        for key, value in row.items():
-            if key != "epoch":
-                self.writer.add_scalar(f"metrics/{key}", value, row["epoch"], time)
-
-    def _write_alphas(self, row: dict[str, Any], time: float):
+def _layout(row: dict[str, Any], space: SearchSpace | None) -> dict[str, dict[str, list]]:
+    """What Custom Scalars shows in one chart, of the metrics that a run has and of its edges."""
+    metrics = {title: [f"metrics/{key}" for key in keys if key in row] for title, keys in CHARTS.items()}
+    layout = {"metrics": {title: _chart(tags) for title, tags in metrics.items() if tags}}
+    if space is not None:
         for cell in ("normal", "reduce"):
-            for group, weights in zip(self._edge_groups(cell), softmax(row[cell]), strict=True):
-                for operator, weight in zip(self.space.operators, weights, strict=True):
-                    self.writer.add_scalar(f"{group}/{operator}", weight, row["epoch"], time)
-        picture = cells_frame(self.space, row, f"epoch {row['epoch'] + 1}")
-        self.writer.add_image("cells", np.asarray(picture), row["epoch"], time, dataformats="HWC")
+            layout[f"{cell} cell"] = {
+                group: _chart([f"{group}/{operator}" for operator in space.operators])
+                for group in _edge_groups(space, cell)
+            }
+    return layout
+
+
+def _edge_groups(space: SearchSpace, cell: str) -> list[str]:
+    return [f"{cell} {node_name(source)} to {node_name(target)}" for source, target in space.edges]
+
+
+def _write_metrics(writer: "SummaryWriter", row: dict[str, Any], time: float) -> None:
+    for key, value in row.items():
+        if key != "epoch":
+            writer.add_scalar(f"metrics/{key}", value, row["epoch"], time)
+
+
+def _write_alphas(writer: "SummaryWriter", space: SearchSpace, row: dict[str, Any], time: float) -> None:
+    for cell in ("normal", "reduce"):
+        for group, weights in zip(_edge_groups(space, cell), softmax(row[cell]), strict=True):
+            for operator, weight in zip(space.operators, weights, strict=True):
+                writer.add_scalar(f"{group}/{operator}", weight, row["epoch"], time)
+    picture = cells_frame(space, row, f"epoch {row['epoch'] + 1}")
+    writer.add_image("cells", np.asarray(picture), row["epoch"], time, dataformats="HWC")
 
 
 def _chart(tags: Sequence[str]) -> list:

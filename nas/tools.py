@@ -1,15 +1,15 @@
 """The small commands: draw a genotype's cells, count what its network costs, list the operators, check one of them."""
 
 import json
-import sys
 from argparse import ArgumentTypeError
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cells.genotype import Genotype, load_genotype, published_genotypes
 from nas.cli import genotype_name, plugins_beside
 from nas.command_line import Parser, run_command
+from nas.plugins import load_plugins
 from search_spaces.errors import InputError
 
 COST_SIZE = 32  # pixels a side of the maps for which an operator's multiply-adds are counted
@@ -148,14 +148,6 @@ def given_genotype(flags: dict) -> Genotype:
     """The genotype that is asked for, once the plug-ins that were given or lie in its run folder have been run."""
     load_plugins([*plugins_beside(flags["genotype"]), *flags["plugin"]])
     return load_genotype(flags["genotype"])
-
-
-def load_plugins(paths: Iterable[str | Path]) -> None:
-    from search_spaces.registry import load_plugin
-
-    for path in paths:
-        operators = load_plugin(path).operators
-        print(f"plug-in {path} was run; it registers {', '.join(operators)}", file=sys.stderr)
 
 
 def whole_number(smallest: int) -> Callable[[str], int]:

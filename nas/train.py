@@ -21,6 +21,7 @@ from nas.parallel import gradients_of_mean
 from nas.report.live import LiveReport
 from nas.run_dir import RunDir
 from nas.tensorboard import curves_of
+from nas.trained_network import SavedNetwork
 from nas.trouble import find_trouble
 
 TEST_BATCH = 256  # images; changes memory, not the result
@@ -87,7 +88,7 @@ class Training(Epochs[TrainState, TrainConfig]):
         self.whole_step = as_graph(self._tensor_step, config, self.device)
         self.rows: list[dict[str, Any]] = []  # of metrics.jsonl
         self.curves = curves_of(run, config)
-        self.report = LiveReport(run and run.path, config.report)
+        self.report = LiveReport(None if run is None else run.path, config.report)
 
     def resume(self) -> None:
         """Goes on from the run's checkpoint, if it has one."""
@@ -169,22 +170,21 @@ def run_training(
         "seconds": round(sum(row["seconds"] for row in training.rows), 1),
     }
     if run is not None:
-        run.save_weights(_portable(network, genotype, config, data))
+        _saved(network, genotype, config, data).save(run.weights)
         run.finish(result)
         training.report.write()
     return result
 
 
-def _portable(network: Network, genotype: Genotype, config: TrainConfig, data: ImageData) -> dict:
-    """The trained weights with all that is needed to build the network again and to prepare an image for it."""
-    return {
-        "state_dict": network.state_dict(),
-        "genotype": genotype.to_json(),
-        "channels": config.channels,
-        "layers": config.layers,
-        "auxiliary": config.auxiliary,
-        "classes": list(data.classes),
-        "image_size": data.image_size,
-        "mean": list(data.mean),
-        "std": list(data.std),
-    }
+def _saved(network: Network, genotype: Genotype, config: TrainConfig, data: ImageData) -> SavedNetwork:
+    return SavedNetwork(
+        state_dict=network.state_dict(),
+        genotype=genotype.to_json(),
+        channels=config.channels,
+        layers=config.layers,
+        auxiliary=config.auxiliary,
+        classes=data.classes,
+        image_size=data.image_size,
+        mean=data.mean,
+        std=data.std,
+    )

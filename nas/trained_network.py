@@ -1,11 +1,14 @@
-"""A trained network as its weights.pt keeps it: the weights, and all that is needed to build and to feed it."""
+"""A trained network as its weights.pt keeps it: the weights, and all that is needed to build and to feed it.
+
+What a training writes and what is read again are the fields of one class, `SavedNetwork`.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from torch import nn
 
 from cells.genotype import Genotype, parse_genotype
@@ -15,43 +18,56 @@ from nas.run_dir import RunDir
 from search_spaces.errors import InputError, shown
 
 Size = Annotated[int, Field(ge=1)]
-Numbers = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=3, max_length=3)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[Number, Field(gt=0)]
+Listed = Field(strict=False)  # a list in the file, as those of earlier versions have, is a tuple here
 
 
-class TrainedNetwork(BaseModel):
-    """What weights.pt holds. `mean` and `std` are of the channels, for pixels in 0..1; `genotype` is a JSON text."""
+class SavedNetwork(BaseModel):
+    """What weights.pt holds. `mean` and `std` are of the channels, for pixels in 0..1; `genotype` is a JSON text.
+
+    In `state_dict` are tensors, and what a plug-in's modules give as their extra state.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, arbitrary_types_allowed=True)
 
-    state_dict: dict[str, torch.Tensor]
+    state_dict: dict[str, Any]
     genotype: str
     channels: Size
     layers: Size
     auxiliary: bool
-    classes: Annotated[list[str], Field(min_length=1)]
+    classes: Annotated[tuple[str, ...], Listed, Field(min_length=1)]
     image_size: Size
-    mean: Numbers
-    std: Numbers
+    mean: Annotated[tuple[Number, Number, Number], Listed]
+    std: Annotated[tuple[Positive, Positive, Positive], Listed]
 
-    def save(self, path: Path):
+    @field_validator("state_dict")
+    @classmethod
+    def _holds_tensors(cls, state_dict: dict[str, Any]) -> dict[str, Any]:
+        for name, value in state_dict.items():
+            if not isinstance(value, torch.Tensor) and not name.endswith("_extra_state"):
+                raise ValueError(f"{name} should be a tensor")
+        return state_dict
+
+    def save(self, path: Path) -> None:
         """Writes a weights.pt."""
         save_checkpoint(path, {name: getattr(self, name) for name in type(self).model_fields})
 
     def parsed_genotype(self) -> Genotype:
         return parse_genotype(self.genotype)
 
-    def build(self) -> Network:
-        """The network in evaluation mode, in PyTorch's own layers: normalised images (N, 3, H, W) -> (logits, None).
+    def build(self, compiled: bool) -> Network:
+        """The network in evaluation mode: normalised images (N, 3, H, W) -> (logits, None).
 
-        Raises InputError if an operator is not registered or the weights are not those of this network.
+        Without `compiled`, it has PyTorch's own layers, which can be exported. Raises InputError if an operator is not
+        registered or the weights are not those of this network.
         """
-        network = Network(
-            self.parsed_genotype(), self.channels, self.layers, len(self.classes), self.auxiliary, compiled=False
-        )
+        size = self.channels, self.layers, len(self.classes), self.auxiliary
+        network = Network(self.parsed_genotype(), *size, compiled)
         try:
             network.load_state_dict(self.state_dict)
         except RuntimeError as error:
-            raise InputError(f"the weights do not fit the network that stands beside them: {error}") from None
+            raise InputError(f"the weights are not those of the genotype and the sizes beside them: {error}") from None
         return network.eval()
 
     def random_pixels(self, images: int) -> torch.Tensor:
@@ -66,15 +82,18 @@ class PixelClassifier(nn.Module):
     In evaluation mode, without the auxiliary head.
     """
 
-    def __init__(self, trained: TrainedNetwork):
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, trained: SavedNetwork):
         super().__init__()
-        self.network = trained.build()
+        self.network = trained.build(compiled=False)
         self.network.auxiliary_head = None
         self.register_buffer("mean", torch.tensor(trained.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(trained.std).view(1, 3, 1, 1))
         self.eval()
 
-    def forward(self, pixels):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         logits, _ = self.network((pixels - self.mean) / self.std)
         return logits
 
@@ -91,7 +110,7 @@ def weights_file(argument: Path) -> Path:
     return run.weights
 
 
-def load_trained(path: Path) -> TrainedNetwork:
+def load_trained(path: Path) -> SavedNetwork:
     """What a weights.pt holds, checked. Nothing in it is run. Raises InputError if it is none."""
     advice = "give the weights.pt of a finished training"
     try:
@@ -101,7 +120,7 @@ def load_trained(path: Path) -> TrainedNetwork:
     if not isinstance(content, Mapping) or "state_dict" not in content:
         raise InputError(f"{path} is a checkpoint, but holds no trained network; {advice}")
     try:
-        trained = TrainedNetwork(**{name: content[name] for name in TrainedNetwork.model_fields if name in content})
+        trained = SavedNetwork(**{name: content[name] for name in SavedNetwork.model_fields if name in content})
     except ValidationError as error:
         problem = error.errors()[0]
         what = ".".join(map(str, problem["loc"]))
@@ -111,6 +130,4 @@ def load_trained(path: Path) -> TrainedNetwork:
         trained.parsed_genotype()
     except InputError as error:
         raise InputError(f"{path}: genotype: {error}") from None
-    if min(trained.std) <= 0:
-        raise InputError(f"{path}: std is {trained.std}; it must be positive; {advice}")
     return trained

@@ -15,7 +15,7 @@ from cells import diagram
 from cells.diagram import cell_dot, cell_title, draw_genotype
 from cells.genotype import CellGenotype, Edge, Genotype, load_genotype, published_genotypes
 from cells.operator_looks import COLOURS
-from cells.rendering import size_in_points, system_graphviz
+from cells.rendering import pdf_of, size_in_points, system_graphviz
 from search_spaces.errors import InputError
 from search_spaces.registry import KINDS, Operator
 
@@ -188,6 +188,16 @@ def test_a_pdf_is_as_large_as_the_svg_and_the_same_bytes_again(renderer, tmp_pat
             assert (tmp_path / "first" / f"{name}.pdf").read_bytes() == (
                 tmp_path / "again" / f"{name}.pdf"
             ).read_bytes()
+
+
+def test_a_picture_that_does_not_say_its_size_is_an_input_error(refused):
+    with refused("no size", "reinstall"):
+        size_in_points(b"<svg></svg>")
+
+
+def test_a_picture_that_svglib_cannot_read_is_an_input_error(refused):
+    with refused("svglib cannot read", "svg or png"):
+        pdf_of(b"no picture")
 
 
 def test_an_unknown_format_is_an_input_error(tmp_path):

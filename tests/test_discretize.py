@@ -132,10 +132,10 @@ def test_the_concat_is_of_all_nodes(nodes):
     assert len(found.nodes) == nodes and found.concat == tuple(range(2, nodes + 2))
 
 
-def test_lists_and_tensors_are_one():
+def test_lists_tensors_and_arrays_are_one():
     space = load_space("darts")
     rows = torch.randn(14, 8).double().softmax(dim=1)
-    assert cell(rows, space) == cell(rows.tolist(), space) == cell(rows.float(), space)
+    assert cell(rows, space) == cell(rows.tolist(), space) == cell(rows.float(), space) == cell(rows.numpy(), space)
 
 
 def test_softmax_weights_and_logits_rank_edges_differently_so_logits_are_refused():

@@ -138,8 +138,8 @@ def test_images_of_another_size_are_refused_by_the_function(trained_run, refused
 def test_what_are_no_weights_gets_one_line(trained_run, tmp_path, capsys):
     content = load_checkpoint(trained_run.weights)
     damaged = {
-        "has no classes": {name: value for name, value in content.items() if name != "classes"},
-        "not those of its genotype": content | {"channels": 3},
+        "classes": {name: value for name, value in content.items() if name != "classes"},
+        "not those of the genotype": content | {"channels": 3},
         "unknown operator": content | {"genotype": content["genotype"].replace("dil_conv_3x3", "dil_conv_9x9")},
         "not a genotype": content | {"genotype": "[]"},
     }
@@ -155,7 +155,8 @@ def test_what_are_no_weights_gets_one_line(trained_run, tmp_path, capsys):
     [
         (["missing.pt", "--data", "digits"], "cannot read checkpoint missing.pt"),
         ([".", "--data", "digits"], "has no weights.pt"),
-        (["."], "no run folder that names its data"),
+        (["."], "has no weights.pt"),
+        (["search"], "train what it found first: train_genotype.py search"),
         (["{weights}", "--data", "no_such"], "not a folder"),
         (["{weights}", "--image", "no_such.png"], "no_such.png"),
         (["{weights}", "--out", "kept.txt"], ".json or .csv"),
@@ -165,6 +166,8 @@ def test_what_are_no_weights_gets_one_line(trained_run, tmp_path, capsys):
 )
 def test_a_mistake_gets_one_line(trained_run, tmp_path, monkeypatch, capsys, arguments, words):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / "space.yaml").touch()
     arguments = [argument.format(weights=trained_run.weights) for argument in arguments]
     assert words in one_line(capsys, evaluate_network(arguments))
 

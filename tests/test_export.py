@@ -25,7 +25,7 @@ from nas.interchange.export import TOLERANCE, compare, export_network
 from nas.interchange.graph import METADATA
 from nas.interchange.reference import reference_names
 from nas.train import run_training
-from nas.trained_network import PixelClassifier, TrainedNetwork, load_trained
+from nas.trained_network import PixelClassifier, SavedNetwork, load_trained
 from search_spaces import registry
 from search_spaces.registry import load_plugin, operator_names
 from tiny_runs import TRAIN, begin, image_data
@@ -34,14 +34,14 @@ ROOT = Path(__file__).parents[1]
 FOUND = sorted((ROOT / "cells" / "found").glob("*/genotype.json"))
 CELLS = [*published_genotypes(), *FOUND]
 PIXELS = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-HALVES = [0.5, 0.4, 0.6]
+HALVES = (0.5, 0.4, 0.6)
 
 
 def label(cell):
     return cell if isinstance(cell, str) else cell.parent.name
 
 
-def trained_network(genotype, classes=("a", "b", "c"), **sizes) -> TrainedNetwork:
+def trained_network(genotype, classes=("a", "b", "c"), **sizes) -> SavedNetwork:
     """A tiny network with random weights and statistics, as a training would leave it."""
     sizes = {"channels": 2, "layers": 3, "auxiliary": False} | sizes
     torch.manual_seed(0)
@@ -50,8 +50,8 @@ def trained_network(genotype, classes=("a", "b", "c"), **sizes) -> TrainedNetwor
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean)
             nn.init.uniform_(module.running_var, 0.5, 2)
-    content = {"state_dict": network.state_dict(), "genotype": genotype.to_json(), "classes": list(classes)}
-    return TrainedNetwork(**content, **sizes, image_size=8, mean=HALVES, std=HALVES)
+    content = {"state_dict": network.state_dict(), "genotype": genotype.to_json(), "classes": classes}
+    return SavedNetwork(**content, **sizes, image_size=8, mean=HALVES, std=HALVES)
 
 
 def exported(trained, name, folder):
@@ -270,7 +270,7 @@ def test_graphs_take_any_number_of_images_and_say_what_they_are(tmp_path):
     torch.testing.assert_close(program(PIXELS), logits_of(trained))
     assert program(torch.rand(5, 3, 8, 8)).shape == (5, 3)
     metadata = json.loads(extra[METADATA])
-    assert metadata["classes"] == ["a", "b", "c"] and metadata["mean"] == metadata["std"] == HALVES
+    assert metadata["classes"] == ["a", "b", "c"] and tuple(metadata["mean"]) == tuple(metadata["std"]) == HALVES
     assert load_genotype(json.dumps(metadata["genotype"])) == trained.parsed_genotype()
     assert "float32 (N, 3, 8, 8)" in metadata["input"]
 
@@ -356,7 +356,7 @@ def test_an_unknown_format_is_refused(refused, tmp_path):
         ({"classes": []}, "classes"),
         ({"classes": [1, 2, 3]}, "classes.0"),
         ({"genotype": "{}"}, "genotype"),
-        ({"state_dict": {"stem.0.weight": 1}}, "state_dict.stem.0.weight"),
+        ({"state_dict": {"stem.0.weight": 1}}, "stem.0.weight should be a tensor"),
     ],
 )
 def test_a_weights_file_with_a_wrong_value_is_refused(changes, words, refused, tmp_path):
@@ -366,10 +366,18 @@ def test_a_weights_file_with_a_wrong_value_is_refused(changes, words, refused, t
         load_trained(tmp_path / "weights.pt")
 
 
+def test_a_weights_file_with_lists_as_earlier_versions_wrote_them_is_read(tmp_path):
+    good = trained_network(load_genotype("darts_v2"))
+    lists = {name: list(getattr(good, name)) for name in ("classes", "mean", "std")}
+    good.model_copy(update=lists).save(tmp_path / "weights.pt")
+    read = load_trained(tmp_path / "weights.pt")
+    assert (read.classes, read.mean, read.std) == (good.classes, good.mean, good.std)
+
+
 def test_weights_of_another_network_are_refused(refused):
     trained = trained_network(load_genotype("darts_v2"))
-    with refused("the weights do not fit"):
-        trained.model_copy(update={"layers": 4}).build()
+    with refused("the weights are not those"):
+        trained.model_copy(update={"layers": 4}).build(compiled=False)
 
 
 # The commands

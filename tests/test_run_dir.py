@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nas import run_dir
+from nas.checkpoint import save_checkpoint
 from nas.run_dir import RunDir, finished_searches
 from search_spaces.registry import Plugin, load_plugin
 from search_spaces.space import load_space
@@ -183,7 +184,7 @@ def test_a_run_begun_anew_has_nothing_of_the_one_before_but_what_others_put_ther
     run = begin(tmp_path / "run", SEARCH, space=SPACE)
     run.append("metrics", {"epoch": 0})
     run.log("a line")
-    run.save_weights({})
+    save_checkpoint(run.weights, {})
     run.finish({})
     for name in ("notes.txt", "plugins/old.py", "diagrams/normal.svg", ".metrics.jsonl.123.tmp"):
         (run.path / name).parent.mkdir(exist_ok=True)

@@ -15,6 +15,7 @@ from nas import cli
 from nas.augment import normalize
 from nas.command_line import settings_parser
 from nas.config import SearchConfig, TrainConfig, build_config, read_settings
+from nas.removal import removal_errors
 from nas.run_dir import RunDir
 from nas.search import Search
 from nas.table9 import command as table9
@@ -22,6 +23,7 @@ from nas.table9.command import reproduce_table9
 from nas.table9.jobs import as_flags
 from nas.table9.results import data_title
 from search_spaces.space import load_space
+from tiny_runs import SEARCH, SPACE, begin
 
 TINY = """
 data: digits
@@ -234,6 +236,11 @@ def test_the_supernet_without_an_operator_is_the_one_of_the_space_without_it(fin
         weights /= weights.sum(-1, keepdim=True)
     supernet.operator_weights = lambda: tuple(tables)
     assert found["without"]["dil_conv_3x3"] == pytest.approx(error())
+
+
+def test_without_its_checkpoint_a_supernet_cannot_lose_an_operator(tmp_path, refused):
+    with refused("has no checkpoint.pt", "--force"):
+        removal_errors(begin(tmp_path / "run", SEARCH, space=SPACE))
 
 
 def test_the_tables_say_what_was_really_run_and_what_differs_from_the_paper(finished):

@@ -4,13 +4,14 @@ import pytest
 import torch
 
 import nas.train
-from cells.genotype import CellGenotype, Edge, Genotype, load_genotype, parse_genotype
+from cells.genotype import CellGenotype, Edge, Genotype, load_genotype
 from cells.network import Network, describe_network
 from nas.config import RUN_CONTROL, TrainConfig
 from nas.interrupt import Stopped
 from nas.loop import cosine
 from nas.run_dir import RunDir
 from nas.train import error_percent, run_training
+from nas.trained_network import load_trained
 from search_spaces.registry import load_plugin
 from tiny_runs import TRAIN, StopAfter, begin, differing, image_data, metrics
 
@@ -134,12 +135,37 @@ def test_the_error_is_measured_in_evaluation_mode_and_leaves_the_network_in_trai
 
 
 def test_the_saved_weights_are_enough_to_get_the_reported_error(uninterrupted):
-    saved = torch.load(uninterrupted.weights, weights_only=True)
-    genotype, data = parse_genotype(saved["genotype"]), image_data()
-    network = Network(genotype, saved["channels"], saved["layers"], len(saved["classes"]), saved["auxiliary"])
-    network.load_state_dict(saved["state_dict"])
-    assert (tuple(saved["mean"]), tuple(saved["std"]), saved["image_size"]) == (data.mean, data.std, data.image_size)
-    assert error_percent(network, data) == uninterrupted.result()["test_error_percent"]
+    saved, data = load_trained(uninterrupted.weights), image_data()
+    assert (saved.mean, saved.std, saved.image_size) == (data.mean, data.std, data.image_size)
+    assert saved.classes == data.classes and saved.parsed_genotype() == GENOTYPE
+    assert error_percent(saved.build(compiled=True), data) == uninterrupted.result()["test_error_percent"]
+
+
+def test_the_extra_state_of_a_plugins_module_is_saved_with_the_weights(write_plugin, tmp_path):
+    source = """
+from torch import nn
+from search_spaces import register_operator
+
+@register_operator("counted_pool")
+class CountedPool(nn.Module):
+    def __init__(self, channels, stride, affine):
+        super().__init__()
+        self.pool, self.calls = nn.AvgPool2d(3, stride, 1), 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.pool(x)
+
+    def get_extra_state(self):
+        return {"calls": self.calls}
+
+    def set_extra_state(self, state):
+        self.calls = state["calls"]
+"""
+    load_plugin(write_plugin(source))
+    run = trained(tmp_path / "run", settings(epochs=1), genotype=one_operator("counted_pool"))
+    network = load_trained(run.weights).build(compiled=True)
+    assert any(getattr(module, "calls", 0) for module in network.modules())
 
 
 def test_the_result_counts_parameters_with_and_without_the_auxiliary_head(uninterrupted):

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nas.command_line import run_command
+from nas.plugins import load_plugins
 from nas.run_dir import RunDir
-from nas.tools import given_genotype, load_plugins, tool_parser, whole_number
+from nas.tools import given_genotype, tool_parser, whole_number
 from search_spaces.errors import InputError, suggest
 
 GENOTYPE_FORMATS = ("json", "notation", "nni")
@@ -27,7 +28,7 @@ def import_reference(argv: Sequence[str] | None = None) -> int:
     return run_command(_import_reference, argv)
 
 
-def _export_network(argv: Sequence[str] | None):
+def _export_network(argv: Sequence[str] | None) -> None:
     parser = tool_parser("export_network.py", "Write a trained network as files for use elsewhere.")
     parser.add_argument(
         "weights", type=Path, metavar="RUN|weights.pt", help="a training's run folder, or the weights.pt that it left"
@@ -60,7 +61,7 @@ def _export_network(argv: Sequence[str] | None):
     )
 
 
-def _export_genotype(argv: Sequence[str] | None):
+def _export_genotype(argv: Sequence[str] | None) -> None:
     parser = tool_parser("export_genotype.py", "Print a genotype in the form of another program.", genotypes=None)
     parser.add_argument(
         "--format", default="notation", help="notation (as papers print it), nni (NNI's dictionary), json; notation"
@@ -77,7 +78,7 @@ def _export_genotype(argv: Sequence[str] | None):
         print(genotype.to_notation() if name == "notation" else genotype.to_json().rstrip())
 
 
-def _import_reference(argv: Sequence[str] | None):
+def _import_reference(argv: Sequence[str] | None) -> None:
     parser = tool_parser(
         "import_reference.py",
         "Take over a network that DARTS' own code (quark0/darts, cnn/) or a port of it has trained on CIFAR-10.",

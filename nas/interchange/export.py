@@ -14,7 +14,7 @@ import torch
 from nas.checkpoint import write_atomically
 from nas.interchange.graph import Runs, as_program, check_onnx, export_onnx, export_torch
 from nas.interchange.python_file import export_python
-from nas.trained_network import PixelClassifier, TrainedNetwork
+from nas.trained_network import PixelClassifier, SavedNetwork
 from search_spaces.errors import InputError, suggest
 
 FORMATS = {"torch": "network.pt2", "onnx": "network.onnx", "python": "network.py"}
@@ -30,7 +30,7 @@ class Exported:
     difference: float
 
 
-def export_network(trained: TrainedNetwork, weights: Path, formats: Sequence[str], folder: Path) -> list[Exported]:
+def export_network(trained: SavedNetwork, weights: Path, formats: Sequence[str], folder: Path) -> list[Exported]:
     """Writes the files of these `FORMATS`, and beside network.py a copy of `weights`, the file that `trained` is from.
 
     All of them map pixels in 0..1, float32 (N, 3, H, W), to logits (N, classes). Raises InputError, before anything is
@@ -58,7 +58,7 @@ def export_network(trained: TrainedNetwork, weights: Path, formats: Sequence[str
     return exported
 
 
-def compare(trained: TrainedNetwork, network: Callable, other: Runs, what: str) -> float:
+def compare(trained: SavedNetwork, network: Callable, other: Runs, what: str) -> float:
     """The largest absolute difference of two networks' logits on random images. Raises InputError beyond TOLERANCE."""
     differences = []
     for images in _CHECKED:
@@ -75,7 +75,7 @@ def compare(trained: TrainedNetwork, network: Callable, other: Runs, what: str) 
     return max(differences)
 
 
-def _checked_text(trained: TrainedNetwork, weights: Path) -> tuple[str, Runs]:
+def _checked_text(trained: SavedNetwork, weights: Path) -> tuple[str, Runs]:
     """The stand-alone file, and the network that it loads. A plug-in's code in it is run, as when it was loaded."""
     text, module_name = export_python(trained), "_exported_network"
     with tempfile.TemporaryDirectory() as folder:

@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 
-from nas.trained_network import PixelClassifier, TrainedNetwork
+from nas.trained_network import PixelClassifier, SavedNetwork
 from search_spaces.errors import InputError
 
 METADATA = "metadata.json"  # its name in the program's archive
 Runs = Callable[[torch.Tensor], torch.Tensor]  # pixels -> logits, by what was exported
 
 
-def describe_input(trained: TrainedNetwork) -> dict:
+def describe_input(trained: SavedNetwork) -> dict:
     """The metadata of an exported graph."""
     size = trained.image_size
     return {
@@ -35,7 +35,7 @@ def describe_input(trained: TrainedNetwork) -> dict:
     }
 
 
-def as_program(trained: TrainedNetwork, classifier: PixelClassifier) -> torch.export.ExportedProgram:
+def as_program(trained: SavedNetwork, classifier: PixelClassifier) -> torch.export.ExportedProgram:
     """The graph of pixels -> logits, for any number of images. Raises InputError if an operator is no graph."""
     batch = torch.export.Dim("batch", min=1)
     try:
@@ -53,7 +53,7 @@ def as_program(trained: TrainedNetwork, classifier: PixelClassifier) -> torch.ex
     return program
 
 
-def export_torch(trained: TrainedNetwork, program: torch.export.ExportedProgram) -> tuple[bytes, Runs]:
+def export_torch(trained: SavedNetwork, program: torch.export.ExportedProgram) -> tuple[bytes, Runs]:
     """A .pt2 file, which `torch.export.load` reads, and what it computes when it is loaded."""
     archive, metadata = io.BytesIO(), json.dumps(describe_input(trained))
     torch.export.save(program, archive, extra_files={METADATA: metadata})
@@ -61,7 +61,7 @@ def export_torch(trained: TrainedNetwork, program: torch.export.ExportedProgram)
     return content, torch.export.load(io.BytesIO(content)).module()
 
 
-def check_onnx():
+def check_onnx() -> None:
     """Raises InputError if a package that ONNX takes is not installed."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:
@@ -72,7 +72,7 @@ def check_onnx():
             ) from None
 
 
-def export_onnx(trained: TrainedNetwork, program: torch.export.ExportedProgram) -> tuple[bytes, Runs]:
+def export_onnx(trained: SavedNetwork, program: torch.export.ExportedProgram) -> tuple[bytes, Runs]:
     """An .onnx file with the input "pixels" and the output "logits", and what it computes in ONNX Runtime.
 
     Raises InputError if ONNX has no operator for something in the graph.

@@ -58,7 +58,7 @@ def as_function_body(plugin: Plugin, allowed: dict[str, str]) -> Body:
     return Body(_indented("".join(lines)), tuple(needs), tuple(future))
 
 
-def _refuse(plugin: Plugin, tree: ast.Module, allowed: dict[str, str]):
+def _refuse(plugin: Plugin, tree: ast.Module, allowed: dict[str, str]) -> None:
     for node in ast.walk(tree):
         here = f"plug-in {plugin.path}, line {getattr(node, 'lineno', 0)}"
         if isinstance(node, ast.Global):
@@ -89,7 +89,7 @@ def _may_import(module: str | None, alias: ast.alias, allowed: dict[str, str]) -
     return allowed.get(alias.name) == module
 
 
-def _replace(lines: list[str], statement: ast.stmt, replacement: str):
+def _replace(lines: list[str], statement: ast.stmt, replacement: str) -> None:
     """Puts `replacement` in the place of a statement, in place; columns count bytes, as in `ast`."""
     first, last = statement.lineno - 1, (statement.end_lineno or statement.lineno) - 1
     before = lines[first].encode()[: statement.col_offset].decode()

@@ -13,7 +13,7 @@ from cells.genotype import Genotype
 from cells.stacking import CellSpec, edge_stride
 from nas.interchange.plugin_source import INDENT, Body, as_function_body
 from nas.interchange.source_code import Definitions, module_comment
-from nas.trained_network import TrainedNetwork
+from nas.trained_network import SavedNetwork
 from search_spaces.errors import InputError
 from search_spaces.registry import Plugin, get_operator, plugins_of
 
@@ -24,7 +24,7 @@ _SKELETON = ("CellInputs", "build_stem", "stack_cells")
 _FOR_PLUGINS = ("search_spaces.layers", "search_spaces.darts_ops", "search_spaces.bottleneck_ops")
 
 
-def export_python(trained: TrainedNetwork) -> str:
+def export_python(trained: SavedNetwork) -> str:
     """The text of the file. Raises InputError if it cannot hold an operator's source."""
     genotype, definitions = trained.parsed_genotype(), Definitions()
     builders = {name: _builder(name, definitions) for name in genotype.operators}

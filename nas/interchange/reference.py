@@ -16,7 +16,7 @@ import torch
 from cells.genotype import Genotype
 from cells.network import Network
 from nas.data import CIFAR10_MEAN, CIFAR10_STD
-from nas.trained_network import TrainedNetwork
+from nas.trained_network import SavedNetwork
 from search_spaces.darts_ops import DilatedConv, SeparableConv
 from search_spaces.errors import InputError
 from search_spaces.layers import FactorizedReduce, ReLUConvBN
@@ -30,7 +30,7 @@ OPERATORS = (  # OPS in cnn/operations.py
 _COUNTER = "num_batches_tracked"  # of a BatchNorm; PyTorch before 0.4.1 had none, and nothing here depends on it
 
 
-def read_reference(path: Path, genotype: Genotype, channels: int, layers: int) -> TrainedNetwork:
+def read_reference(path: Path, genotype: Genotype, channels: int, layers: int) -> SavedNetwork:
     """The network of a checkpoint: a state_dict of NetworkCIFAR, also as the item "state_dict" of a dictionary.
 
     Nothing in the file is run. The data are taken to be CIFAR-10, normalised as the reference does. Raises InputError
@@ -45,16 +45,16 @@ def read_reference(path: Path, genotype: Genotype, channels: int, layers: int) -
         translated = translate(state, network)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    return TrainedNetwork(
+    return SavedNetwork(
         state_dict=translated,
         genotype=genotype.to_json(),
         channels=channels,
         layers=layers,
         auxiliary=auxiliary,
-        classes=list(CIFAR10_CLASSES),
+        classes=CIFAR10_CLASSES,
         image_size=CIFAR10_SIZE,
-        mean=list(CIFAR10_MEAN),
-        std=list(CIFAR10_STD),
+        mean=CIFAR10_MEAN,
+        std=CIFAR10_STD,
     )
 
 
@@ -106,7 +106,7 @@ def reference_names(name: str, network: Network) -> tuple[str, ...]:
     return (f"{prefix}.{rest}",)  # conv_7x1_1x7, a plain Sequential there, too
 
 
-def _refuse_other_operators(genotype: Genotype):
+def _refuse_other_operators(genotype: Genotype) -> None:
     other = next((name for name in genotype.operators if name not in OPERATORS), None)
     if other:
         raise InputError(f'the reference code has no operator "{other}"; it has {", ".join(OPERATORS)}')

@@ -34,7 +34,7 @@ class Definitions:
             for node in ast.parse(text).body:
                 self._read(module, text.splitlines(), node)
 
-    def _read(self, module: str, lines: list[str], node: ast.stmt):
+    def _read(self, module: str, lines: list[str], node: ast.stmt) -> None:
         if isinstance(node, ast.Import | ast.ImportFrom):
             self.imports |= {(module, name): statement for name, statement in _imported(node)}
             return

@@ -6,6 +6,7 @@ Each is made for 440 pixels of width, the column of a page and nearly a phone's,
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -13,6 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nas.report.inline_svg import inline_svg
+
+if TYPE_CHECKING:  # newer than the oldest Matplotlib that will do
+    from matplotlib.typing import RcKeyType
 
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7f7f7f"  # Okabe and Ito, 2008
 SERIES = (BLUE, ORANGE, GREEN, PINK)
@@ -27,7 +31,7 @@ _COLOURS = {
     _LINE: "var(--line)",
     _SURFACE: "var(--surface)",
 }
-_STYLE = {
+_STYLE: dict["RcKeyType", Any] = {
     "svg.fonttype": "none",  # text as text
     "svg.hashsalt": "darts-blocks",  # the same figure has the same bytes
     "font.size": 9,
@@ -66,7 +70,7 @@ def curves(title: str, series: Mapping[str, Sequence[tuple[int, float]]], prefix
     if not series:
         return None
 
-    def draw(axes: Axes):
+    def draw(axes: Axes) -> None:
         for (name, points), colour in zip(series.items(), SERIES, strict=False):
             epochs, values = zip(*points, strict=True)
             axes.plot(epochs, values, color=colour, marker="o" if len(points) <= _MANY else "", ms=3.5, label=name)
@@ -82,10 +86,17 @@ def curves(title: str, series: Mapping[str, Sequence[tuple[int, float]]], prefix
     return Chart(title, picture(draw, prefix, label, rows=int(len(series) > 1)), note)
 
 
-def legend_above(axes: Axes, columns: int = 3):
+def legend_above(axes: Axes, columns: int = 3) -> None:
     """Names the colours at the top of the figure, from its left edge."""
-    place = {"loc": "upper left", "bbox_to_anchor": (0.01, 1), "bbox_transform": axes.figure.transFigure}
-    axes.legend(**place, ncols=columns, borderaxespad=0, handlelength=1.3, columnspacing=1.2)
+    axes.legend(
+        loc="upper left",
+        bbox_to_anchor=(0.01, 1),
+        bbox_transform=axes.figure.transFigure,
+        ncols=columns,
+        borderaxespad=0,
+        handlelength=1.3,
+        columnspacing=1.2,
+    )
 
 
 def picture(

@@ -21,12 +21,12 @@ class LiveReport:
         self.written = -float("inf")  # when it was
         self.said = ""
 
-    def epoch_ended(self):
+    def epoch_ended(self) -> None:
         """Writes the report unless it would take more than its share of the time."""
         if time.perf_counter() - self.written >= self.seconds * (1 / SHARE - 1):
             self.write()
 
-    def write(self):
+    def write(self) -> None:
         if self.folder is None:
             return
         start = time.perf_counter()
@@ -39,7 +39,7 @@ class LiveReport:
         self.written = time.perf_counter()
         self.seconds = self.written - start
 
-    def _say(self, message: str):
+    def _say(self, message: str) -> None:
         line = " ".join(message.split())
         if line != self.said:
             tqdm.write(line, file=sys.stderr)

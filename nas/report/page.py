@@ -5,7 +5,6 @@ folders make one page, with a table that puts them side by side. A page of an un
 """
 
 import base64
-import sys
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +15,7 @@ from markupsafe import Markup
 
 from nas.checkpoint import write_atomically
 from nas.command_line import Parser, run_command
+from nas.plugins import load_plugins
 from nas.run_dir import RunDir
 from search_spaces.errors import InputError
 
@@ -27,7 +27,7 @@ def make_report(argv: Sequence[str] | None = None) -> int:
     return run_command(_make_report, argv)
 
 
-def _make_report(argv: Sequence[str] | None):
+def _make_report(argv: Sequence[str] | None) -> None:
     parser = Parser(prog="make_report.py", description="Make one HTML file of what is in run folders.")
     parser.add_argument(
         "run",
@@ -46,17 +46,8 @@ def _make_report(argv: Sequence[str] | None):
     if out is not None and out.is_dir():
         raise InputError(f"--out {out} is a folder; give the name of a file, such as {out / 'report.html'}")
     for folder in folders:
-        _load_plugins(folder)
+        load_plugins(RunDir(folder).plugins)
     print(write_report(folders, out))
-
-
-def _load_plugins(folder: Path):
-    """Runs the plug-ins that lie in a run folder, as the run itself did, and says so."""
-    from search_spaces.registry import load_plugin
-
-    for path in RunDir(folder).plugins:
-        operators = load_plugin(path).operators
-        print(f"plug-in {path} was run; it registers {', '.join(operators)}", file=sys.stderr)
 
 
 def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
@@ -94,14 +85,15 @@ def _content(folder: Path, identifier: str) -> dict[str, Any]:
 
 def build_page(contents: Sequence[dict[str, Any]]) -> str:
     """The page of these contents, in their order. Names and other texts in them are escaped; pictures are elements."""
+    loader = PackageLoader("nas.report")
     environment = Environment(
-        loader=PackageLoader("nas.report"),
+        loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    sources = {name: environment.loader.get_source(environment, f"report.{name}")[0] for name in ("css", "js")}
+    sources = {name: loader.get_source(environment, f"report.{name}")[0] for name in ("css", "js")}
     digest = base64.b64encode(sha256(sources["js"].encode()).digest()).decode()
     return environment.get_template("report.html").render(
         runs=contents,

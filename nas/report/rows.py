@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.special
 
 from nas.run_dir import RunDir
 from search_spaces.errors import InputError
@@ -40,8 +41,7 @@ def operator_weights(run: RunDir, space: SearchSpace) -> dict[int, dict[str, np.
                 alphas = np.array(math.nan)
             if alphas.shape != shape or not np.isfinite(alphas).all():
                 raise InputError(f"{where}: {kind} is not {shape[0]} rows of {shape[1]} finite alphas; {ADVICE}")
-            powers = np.exp(alphas - alphas.max(axis=1, keepdims=True))
-            weights[kind] = powers / powers.sum(axis=1, keepdims=True)
+            weights[kind] = scipy.special.softmax(alphas, axis=1)
         found[row["epoch"]] = weights
     return found
 
@@ -79,5 +79,5 @@ def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     return rows
 
 
-def _is_number(value) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

@@ -44,16 +44,16 @@ def spreads(
     everything += marks.values()
     free = RANGE * (max(everything) - min(everything)) or 0.05 * abs(max(everything)) or 1
 
-    def draw(axes: Axes):
+    def draw(axes: Axes) -> None:
         for number, (name, colour) in enumerate(zip(names, SERIES, strict=False)):
             for place, group in enumerate(groups.values()):
                 values = group.get(name, ())
                 if values:
                     _draw_spread(axes, place + (number - (len(names) - 1) / 2) * shift, values, colour)
             axes.plot([], [], "D", color=colour, ms=4.5, mew=0, label=name)
-        for place, group in enumerate(groups):
-            if group in marks:
-                axes.plot([place - 0.4, place + 0.4], [marks[group]] * 2, color=GREY, lw=1.2, ls="--")
+        for place, title in enumerate(groups):
+            if title in marks:
+                axes.plot([place - 0.4, place + 0.4], [marks[title]] * 2, color=GREY, lw=1.2, ls="--")
         if marks:
             axes.plot([], [], color=GREY, lw=1.2, ls="--", label="paper")
         axes.set_xticks(range(len(groups)), list(groups))
@@ -71,7 +71,7 @@ def spreads(
     return Chart(title, picture(draw, prefix, f"{title}. {'; '.join(said)}."), note)
 
 
-def _draw_spread(axes: Axes, x: float, values: Sequence[float], colour: str):
+def _draw_spread(axes: Axes, x: float, values: Sequence[float], colour: str) -> None:
     summary = summarize(values)
     axes.plot([x - 0.07] * len(values), values, "o", color=colour, ms=4, alpha=0.5, mew=0)
     if summary["t_interval"]:
@@ -86,11 +86,11 @@ def clouds(title: str, points: Sequence[Cloud], prefix: str, labels: tuple[str, 
         return None
     columns = 3 if max(len(cloud.name) for cloud in shown) < 17 else 2  # what the width has room for
 
-    def draw(axes: Axes):
+    def draw(axes: Axes) -> None:
         for cloud in shown:
             xs, ys = zip(*cloud.points, strict=True)
-            filled = {} if cloud.mark == "o" else {"mfc": "none"}
-            axes.plot(xs, ys, cloud.mark, color=cloud.colour, ms=5, mew=1.2, label=cloud.name, **filled)
+            inside = "auto" if cloud.mark == "o" else "none"
+            axes.plot(xs, ys, cloud.mark, color=cloud.colour, mfc=inside, ms=5, mew=1.2, label=cloud.name)
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
@@ -114,7 +114,7 @@ def usage(title: str, counts: Mapping[str, Mapping[str, int]], prefix: str, note
         return None
     thickness = 0.8 / len(counts)
 
-    def draw(axes: Axes):
+    def draw(axes: Axes) -> None:
         for number, ((kind, found), colour) in enumerate(zip(counts.items(), SERIES, strict=False)):
             places = [row + (number - (len(counts) - 1) / 2) * thickness for row in range(len(operators))]
             widths = [found.get(name, 0) for name in operators]
@@ -141,7 +141,7 @@ def removals(title: str, points: Mapping[str, Mapping[str, Any]], prefix: str, n
     if not operators:
         return None
 
-    def draw(axes: Axes):
+    def draw(axes: Axes) -> None:
         for row, name in enumerate(operators):
             if points[name]["t_interval"]:
                 axes.plot(points[name]["t_interval"], [row] * 2, color=SERIES[0], lw=1.6)

@@ -131,7 +131,7 @@ def _checked(summary: dict[str, Any]) -> dict[str, Any]:
     return summary
 
 
-def _number(value):
+def _number(value: Any) -> Any:
     if value is not None and (isinstance(value, bool) or not abs(value) < 1e300):
         raise ValueError(f"{value!r} is not a number")
     return value

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from cells.genotype import Genotype
 from nas.checkpoint import write_atomically
@@ -159,8 +160,7 @@ def mean_operator_weights(searches: Sequence[Job], space: SearchSpace) -> dict[s
         alphas = np.array([run[:epochs] for run in runs])  # (searches, epochs, edges, operators)
         if not alphas.size:
             continue
-        weights = np.exp(alphas - alphas.max(-1, keepdims=True))
-        means = (weights / weights.sum(-1, keepdims=True)).mean((0, 2))
+        means = softmax(alphas, axis=-1).mean((0, 2))
         found[kind] = {name: means[:, column].tolist() for column, name in enumerate(space.operators)}
     return found
 
