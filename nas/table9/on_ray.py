@@ -13,12 +13,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from nas.config import Count, NotNegative
+from nas.interrupt import Stopped, StopRequest
 from nas.table9.jobs import FAILED, Job, Plan
 from search_spaces.errors import InputError
 
 RETRIES = 3  # of a task whose worker was lost
 LOCAL = "local"
-PATIENCE = 60  # seconds for the jobs to save themselves when the command is interrupted
+PATIENCE = 60  # seconds for the jobs to save themselves when the command is stopped
+GLANCE = 1.0  # seconds between two looks whether it is to stop
 
 
 class Resources(BaseModel):
@@ -45,28 +47,36 @@ def carry_out_on_ray(
     Raises InputError if there is no Ray, no such cluster, or not enough of `resources` for one job.
     """
     ray = _connect(address)
+    begun: set[str] = set()
+    running: dict[Any, Job] = {}
+    failed: list[Job] = []
+
+    def cancel() -> None:
+        for one in running:
+            ray.cancel(one)  # as SIGINT does: the job saves itself after its step
+        if running:
+            ray.wait(list(running), num_returns=len(running), timeout=PATIENCE)
+
     try:
         cpus, gpus, at_once = _check_resources(ray, plan, resources)
         task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(_carry_out)
-        begun: set[str] = set()
-        running: dict[Any, Job] = {}
-        failed: list[Job] = []
-        while True:
-            for job in plan.jobs:
-                if str(job.run.path) not in begun and not job.run.is_finished() and job.is_ready():
-                    begun.add(str(job.run.path))
-                    announce(job, at_once)
-                    running[task.remote(_with_threads(job, cpus), os.getcwd())] = job
-            if not running:
-                return 0, failed
-            status, job = _next_to_end(ray, running)
-            if status:
-                failed.append(job)
-    except KeyboardInterrupt:
-        for one in running:
-            ray.cancel(one)  # as SIGINT does: the job saves itself after its step
-        ray.wait(list(running), num_returns=len(running), timeout=PATIENCE)
-        return 130, failed
+        with StopRequest() as stop:
+            while True:
+                for job in plan.jobs:
+                    if str(job.run.path) not in begun and not job.run.is_finished() and job.is_ready():
+                        begun.add(str(job.run.path))
+                        announce(job, at_once)
+                        running[task.remote(_with_threads(job, cpus), os.getcwd())] = job
+                if not running:
+                    return 0, failed
+                ended, _ = ray.wait(list(running), timeout=GLANCE)
+                for one in ended:
+                    job = running.pop(one)
+                    if _exit_status(ray, one, job):
+                        failed.append(job)
+                stop.check(cancel)
+    except Stopped as stopped:
+        return stopped.status, failed
     finally:
         ray.shutdown()
 
@@ -116,13 +126,11 @@ def _carry_out(job: Job, folder: str) -> int:
     return job.carry_out()
 
 
-def _next_to_end(ray: Any, running: dict[Any, Job]) -> tuple[int, Job]:
-    """Waits for the next job to end and takes it from `running`; (its exit status, the job)."""
-    (ended,), _ = ray.wait(list(running))
-    job = running.pop(ended)
+def _exit_status(ray: Any, ended: Any, job: Job) -> int:
+    """Of the task of a job; a lost worker is said."""
     try:
-        return ray.get(ended), job
+        return ray.get(ended)
     except ray.exceptions.RayError as error:
         reason = str(error).strip().partition("\n")[0]
         print(f"{job.title}: its worker was lost {RETRIES + 1} times ({reason})", flush=True)
-        return FAILED, job
+        return FAILED
