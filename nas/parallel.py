@@ -113,12 +113,12 @@ def from_first(value: T) -> T:
 def one_at_first() -> Iterator[None]:
     """Inside, one process of each machine is through before its others begin: it fills what they will find."""
     if size() > 1 and local_rank() > 0:
-        _collectively("barrier")
+        largest(0)  # waits for all, on the CPU
     try:
         yield
     finally:
         if size() > 1 and local_rank() == 0:
-            _collectively("barrier")
+            largest(0)  # waits for all, on the CPU
 
 
 def _add_up(tensor: "torch.Tensor") -> None:
