@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from cells.random_cells import random_genotype
+from nas.report.figures import curves
 from nas.report.live import LiveReport
 from nas.report.page import make_report, write_report
 from nas.run_dir import RunDir
@@ -304,3 +305,11 @@ def test_a_new_run_in_the_folder_removes_the_report_of_the_old_one(tmp_path):
     assert run.report.is_file()
     begin(run.path, SEARCH, space=SPACE)
     assert not RunDir(run.path).report.exists()
+
+
+@pytest.mark.parametrize("values", [(2.197224, 2.197214), (1.0, 2.0), (-1234567.25, 1234567.5)])
+def test_no_number_of_an_axis_is_cut_off(values):
+    chart = curves("entropy", {"normal": list(enumerate(values, start=1))}, "x")
+    left = [float(x) for x in re.findall(r'<text[^>]*text-anchor: end[^>]*x="([\d.]+)"', chart.picture)]
+    texts = re.findall(r">([−\d.]+)</text>", chart.picture)
+    assert left and min(left) > 5.7 * max(map(len, texts))  # the width of a digit of 9 pixels

@@ -52,6 +52,7 @@ _STYLE: dict["RcKeyType", Any] = {
     "lines.solid_capstyle": "round",
 }
 WIDTH, HEIGHT = 4.4, 2.7  # inches of 72 units
+ROOM = 6  # pixels left of the numbers, as the browser's typeface may be wider than the one they were measured in
 _MANY = 12  # points; a curve of more has no markers
 
 
@@ -116,6 +117,11 @@ def picture(
         figure = Figure(figsize=(WIDTH, height))
         axes = figure.add_axes((left, 0.5 / height, 0.97 - left, 1 - (0.5 + above) / height))
         draw(axes)
+        figure.draw_without_rendering()
+        labels = axes.yaxis.get_tightbbox()
+        if labels is not None and labels.x0 < ROOM:  # long numbers, such as 2.197224, push the axes to the right
+            left += (ROOM - labels.x0) / figure.bbox.width
+            axes.set_position((left, 0.5 / height, 0.97 - left, 1 - (0.5 + above) / height))
         content = io.BytesIO()
         figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
     return inline_svg(content.getvalue(), prefix, label, _COLOURS)
