@@ -42,6 +42,14 @@ def _registry_as_before():
             del sys.modules[name]
 
 
+@pytest.fixture(autouse=True)
+def _main_module_as_before():
+    """IPython's shell puts a module of its own in its place, which multiprocessing cannot start from."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
+
+
 @pytest.fixture
 def write_plugin(tmp_path):
     """Writes a plug-in file, by default one that registers ghost_3x3, and returns its path."""
