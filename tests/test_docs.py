@@ -21,7 +21,7 @@ from search_spaces import load_plugin, load_space
 ROOT = Path(__file__).parents[1]
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-LONG = ("search.py", "train_genotype.py", "scripts/reproduce_table9.py")
+RUNS = ("search.py", "train_genotype.py")
 OTHER_PROGRAMS = ("pip", "pytest", "ray", "tensorboard", "xdg-open")  # not ours: named, not run
 TINY = ["--data", "digits", "--channels", "2", "--layers", "3", "--epochs", "1", "--batch-size", "32", "--threads", "1"]
 TINY += ["--train-images", "64", "--no-compile", "--device", "cpu"]
@@ -96,8 +96,11 @@ def test_a_command_is_taken_by_the_program(page, command, strangers_folder, monk
     assert (ROOT / script).is_file()
     if page == "README.md":
         Path("my_space.yaml").write_text(blocks(README, "yaml")[0])
-    if script in LONG and "--dry-run" not in arguments:
-        arguments.append("--dry-run")  # settings, space, plug-ins, genotype and data are checked; nothing is computed
+    if script in RUNS and "--dry-run" not in arguments:
+        small = [*TINY[2:], "--train-images", "8"] if "--data" in arguments else TINY  # the photos
+        arguments += [*small, "--run-dir", "new", "--no-report", *(["--order", "1"] if script == "search.py" else [])]
+    if script == "scripts/reproduce_table9.py" and "--dry-run" not in arguments:
+        arguments.append("--dry-run")  # test_table9.py and test_table9_ray.py carry them out
     here = [re.sub(r"^cuda(:\d)?$", "cpu", argument) for argument in arguments]
     for name in ("estimate_search", "estimate_training"):
         monkeypatch.setattr(estimate, name, lambda *_: estimate.Estimate(1, 1, 1, 1))
