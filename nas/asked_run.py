@@ -152,11 +152,13 @@ class AskedRun(Generic[Config]):
         self.say(f"estimate: {amount}, {expected.disk_bytes / 1e6:.0f} MB on disk")
 
     def _ready_device(self) -> "torch.device":
-        """The device, with the threads and the operators that are asked for on it."""
+        """The device, with the threads and the operators that are asked for on it, once all packages are there."""
         import torch
 
         from nas.device import check_precision, resolve_device
+        from nas.tensorboard import check_tensorboard
 
+        check_tensorboard(self.config)
         device = resolve_device(self.config.device)
         check_precision(self.config.precision, device)
         if self.config.threads is not None:

@@ -34,10 +34,8 @@ def _search(argv: Sequence[str] | None) -> int:
     from nas.collapse import check_early_stop
     from nas.estimate import estimate_search
     from nas.search import run_search
-    from nas.tensorboard import check_tensorboard
 
     check_early_stop(config)
-    check_tensorboard(config)
     asked.load_plugins()
     space = asked_space(asked)
     asked.mention_unused_plugins(space.operators, f"space {space.name}")
@@ -118,10 +116,8 @@ def _train(argv: Sequence[str] | None) -> int:
 
     from nas.asked_subject import asked_genotype
     from nas.estimate import estimate_training
-    from nas.tensorboard import check_tensorboard
     from nas.train import run_training
 
-    check_tensorboard(config)
     asked.load_plugins(*plugins_beside(argument))
     genotype = asked_genotype(asked, argument)
     asked.mention_unused_plugins(genotype.operators, "the genotype")

@@ -94,7 +94,8 @@ def largest(number: int) -> int:
     import torch
 
     found = torch.tensor(number)
-    _collectively("all_reduce", found, "MAX")
+    with _joined() as dist:
+        dist.all_reduce(found, dist.ReduceOp.MAX)
     return int(found)
 
 
@@ -105,7 +106,8 @@ def from_first(value: T) -> T:
     import torch
 
     values = [value]
-    _collectively("broadcast_object_list", values, device=torch.device("cpu"))
+    with _joined() as dist:
+        dist.broadcast_object_list(values, device=torch.device("cpu"))
     return values[0]
 
 
@@ -122,11 +124,13 @@ def one_at_first() -> Iterator[None]:
 
 
 def _add_up(tensor: "torch.Tensor") -> None:
-    _collectively("all_reduce", tensor, "SUM")
+    with _joined() as dist:
+        dist.all_reduce(tensor)
 
 
-def _collectively(operation: str, *arguments: Any, **options: Any) -> None:
-    """Calls a collective operation of torch.distributed, and joins the processes at the first one.
+@contextmanager
+def _joined() -> Iterator[Any]:
+    """Inside, this process can call torch.distributed, which this yields; the first call joins the processes.
 
     Raises InputError if another process has ended.
     """
@@ -139,10 +143,7 @@ def _collectively(operation: str, *arguments: Any, **options: Any) -> None:
             if has_cuda:
                 torch.cuda.set_device(local_rank() % torch.cuda.device_count())
             dist.init_process_group("cpu:gloo,cuda:nccl" if has_cuda else "gloo", timeout=WAIT)
-        if operation == "all_reduce":
-            dist.all_reduce(arguments[0], getattr(dist.ReduceOp, arguments[1]))
-        else:
-            getattr(dist, operation)(*arguments, **options)
+        yield dist
     except RuntimeError as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(

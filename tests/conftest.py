@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from cells.rendering import system_graphviz
 from search_spaces import registry
 from search_spaces.errors import InputError
 
@@ -48,6 +49,16 @@ def _main_module_as_before():
     main = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = main
+
+
+@pytest.fixture(params=["pip only", "system Graphviz"])
+def renderer(request, monkeypatch, tmp_path):
+    """Runs a test with no program on PATH, and again with the system's Graphviz where there is one."""
+    if request.param == "pip only":
+        monkeypatch.setenv("PATH", str(tmp_path))
+    elif system_graphviz() is None:
+        pytest.skip("no system Graphviz")
+    return request.param
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from cells import diagram
 from cells.diagram import cell_dot, cell_title, draw_genotype
 from cells.genotype import CellGenotype, Edge, Genotype, load_genotype, published_genotypes
 from cells.operator_looks import COLOURS
-from cells.rendering import pdf_of, size_in_points, system_graphviz
+from cells.rendering import pdf_of, size_in_points
 from search_spaces.errors import InputError
 from search_spaces.registry import KINDS, Operator
 
@@ -30,16 +30,6 @@ HOSTILE = [
     "edge0:e -> 0; } //",
     " ",
 ]
-
-
-@pytest.fixture(params=["pip only", "system Graphviz"])
-def renderer(request, monkeypatch, tmp_path):
-    """Runs a test with no program on PATH, and again with the system's Graphviz where there is one."""
-    if request.param == "pip only":
-        monkeypatch.setenv("PATH", str(tmp_path))
-    elif system_graphviz() is None:
-        pytest.skip("no system Graphviz")
-    return request.param
 
 
 @pytest.fixture

@@ -12,22 +12,12 @@ from cells.diagram import cell_dot
 from cells.figure import LARGEST_POINTS, READABLE_POINTS, draw_figure, fit, width_in_points
 from cells.genotype import CellGenotype, Edge, Genotype, load_genotype
 from cells.operator_looks import SHADES, STYLES, operator_look
-from cells.rendering import system_graphviz
 from search_spaces.registry import KINDS, get_operator, operator_names
 from test_diagram import HOSTILE, one_node, pdf_size, svg_texts
 
 COLUMN = 8.4 * 72 / 2.54
 CHAIN = CellGenotype(tuple((Edge("sep_conv_3x3", 0), Edge("dil_conv_5x5", node + 1)) for node in range(4)), (5,))
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-@pytest.fixture(params=["pip only", "system Graphviz"])
-def renderer(request, monkeypatch, tmp_path):
-    if request.param == "pip only":
-        monkeypatch.setenv("PATH", str(tmp_path))
-    elif system_graphviz() is None:
-        pytest.skip("no system Graphviz")
-    return request.param
 
 
 def points_of(length: str) -> float:
