@@ -11,6 +11,7 @@ import nas.cli
 import nas.tensorboard
 from cells.genotype import CellGenotype, Edge, Genotype
 from nas.interrupt import Stopped
+from nas.library import search_cell
 from nas.run_dir import RunDir
 from nas.search import run_search
 from nas.tensorboard import check_tensorboard
@@ -153,3 +154,9 @@ def test_without_the_package_the_run_is_refused_in_one_line_before_it_starts(com
     assert "pip install tensorboard" in error and error.count("\n") == 1
     assert not (tmp_path / "run").exists()
     check_tensorboard(SEARCH)  # not asked for
+
+
+def test_a_notebook_is_told_too(refused, monkeypatch):
+    monkeypatch.setattr(nas.tensorboard.importlib.util, "find_spec", lambda name: None)
+    with refused("--tensorboard needs the package tensorboard"):
+        search_cell("darts", preset="quick", tensorboard=True)
