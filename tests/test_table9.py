@@ -1,9 +1,11 @@
 """Table 9 as one command: what it runs, what it skips, what it writes, and what it refuses to mix."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -158,19 +160,37 @@ def test_no_test_image_has_a_part_in_a_cell_or_in_its_selection(finished, monkey
         assert errors[0] != errors[1]
 
 
-def test_spaces_are_compared_in_pairs_of_the_same_seed(finished):
+@pytest.mark.parametrize(
+    ("figure", "rows", "key", "said"),
+    [
+        ("test_error_percent", "retrainings", "test_error_percent", "test error:"),
+        ("held_out_error_percent", "searches", "held_out_error_percent", "held-out error after the short training:"),
+        ("random_test_error_percent", "random", "test_error_percent", "test error of random cells:"),
+        ("parameters", "searches", "parameters", "parameters:"),
+    ],
+)
+def test_spaces_are_compared_in_pairs_of_the_same_seed(figure, rows, key, said, finished):
     content = table()
     (comparison,) = content["comparisons"]
     assert comparison["spaces"] == ["plain", "larger"]
-    a, b = (
-        [row["test_error_percent"] for row in content["spaces"][name]["retrainings"]] for name in ("plain", "larger")
-    )
-    assert comparison["test_error_percent"]["mean"] == pytest.approx(sum(b) / 2 - sum(a) / 2)
-    assert comparison["test_error_percent"]["least_p"] == 0.5
-    (line,) = [line for line in content["conclusions"] if "test error:" in line]
+    a, b = ([row[key] for row in content["spaces"][name][rows]] for name in ("plain", "larger"))
+    assert comparison[figure]["mean"] == pytest.approx(sum(b) / 2 - sum(a) / 2)
+    assert comparison[figure]["least_p"] == 0.5
+    (line,) = [line for line in content["conclusions"] if said in line]
     assert line.startswith("larger against plain") and "2 pairs cannot show a difference at 5 %" in line
+
+
+def test_the_conclusions_are_in_the_markdown_too(finished):
     markdown = (finished / "runs/table9/table9.md").read_text(encoding="utf-8")
-    assert all(f"- {line}" in markdown for line in content["conclusions"])
+    conclusions = table()["conclusions"]
+    assert conclusions and all(f"- {line}" in markdown for line in conclusions)
+
+
+def test_with_one_search_there_is_no_held_out_error_to_compare(here):
+    assert reproduce_table9([*CALL, "--searches", "1"]) == 0
+    (comparison,) = table()["comparisons"]
+    assert comparison["held_out_error_percent"]["n"] == 0
+    assert not any("held-out" in line for line in table()["conclusions"])
 
 
 def test_operators_are_counted_beside_chance_and_their_weights_averaged(finished):
@@ -419,9 +439,16 @@ def test_a_mistake_is_one_line_before_anything_is_run(arguments, words, here, ca
     assert not (here / "runs").exists()
 
 
-def test_a_report_is_written_beside_the_table(finished):
-    assert not Path("runs/table9/report.html").exists()
+def test_a_report_and_figures_are_written_beside_the_table(finished):
+    assert not Path("runs/table9/report.html").exists() and not Path("runs/table9/figures").exists()
     (finished / "tiny.yaml").write_text(TINY.replace("report: false", "report: true"))
     assert reproduce_table9(CALL) == 0
     page = Path("runs/table9/report.html").read_text(encoding="utf-8")
     assert "Table 9: plain, larger" in page and '"status done">finished<' in page
+    figures = {path.stem: path.read_text(encoding="utf-8") for path in Path("runs/table9/figures").iterdir()}
+    assert {"test-error", "error-and-size", "operators-of-the-found-cells-larger"} <= set(figures)
+    for name, picture in figures.items():
+        root = ElementTree.fromstring(picture)
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert re.sub("[^a-z0-9+]+", "-", root[0].text.lower()).strip("-") == name  # its title is drawn
+        assert "var(" not in picture and "currentColor" not in picture  # nothing that only a page says

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -71,6 +72,7 @@ def test_with_a_worker_killed_and_the_command_interrupted_the_table_is_that_of_o
     said_then, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said_then
     assert f"{killed_in} was left by process {pid}" in said + said_then  # and taken over by the worker after it
+    assert "[16 of 16 finished] " in said_then and re.search(r"\(larger, retraining, seed \d pid=\d+\)", said_then)
     found = outcome()
     (here / "runs").rename("by_ray")
     assert reproduce_table9(CALL) == 0

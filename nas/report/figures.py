@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -63,6 +64,26 @@ class Chart:
     title: str
     picture: str
     note: str = ""
+
+    def as_file(self) -> str:
+        """The picture as an SVG file of its own, under its title: the colours of a light page, on white."""
+        picture = self.picture
+        for colour, value in _COLOURS.items():
+            picture = picture.replace(value, colour)
+        root = ElementTree.fromstring(picture)
+        _, _, width, height = map(float, root.attrib["viewBox"].split())
+        above = 18
+        root.attrib |= {
+            "xmlns": "http://www.w3.org/2000/svg",
+            "viewBox": f"0 {-above} {width:g} {height + above:g}",
+            "width": f"{WIDTH * 100:g}",
+            "font-family": "sans-serif",
+            "style": "background: white",
+        }
+        title = ElementTree.Element("text", {"x": str(ROOM), "y": "-4", "font-size": "10", "font-weight": "bold"})
+        title.text = self.title
+        root.insert(0, title)
+        return ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
 def curves(title: str, series: Mapping[str, Sequence[tuple[int, float]]], prefix: str, note: str = "") -> Chart | None:

@@ -1,7 +1,7 @@
 """A run folder -> report.html: one file that opens anywhere, offline, and asks nothing of a network.
 
-A search, a retraining and a Table 9 each have their contents (`report_search.py` and so on) and their template. Several
-folders make one page, with a table that puts them side by side. A page of an unfinished run reloads itself.
+A search, a retraining and a Table 9 each have their contents (`nas/report/search.py` and so on) and their template.
+Several folders make one page, with a table that puts them side by side. A page of an unfinished run reloads itself.
 """
 
 import base64

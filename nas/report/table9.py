@@ -1,8 +1,10 @@
 """What the report of a Table 9 shows: errors with intervals, size, operators beside chance, every cell, conclusions."""
 
+import re
 from pathlib import Path
 from typing import Any
 
+from nas.checkpoint import write_atomically
 from nas.loop import readable_time
 from nas.report.cell_pictures import TITLES, cell_picture
 from nas.report.table9_charts import STAGE_NAMES, table_charts
@@ -50,6 +52,19 @@ def table_content(folder: Path, identifier: str) -> dict[str, Any]:
         "budget": _budget(spaces),
         "summary": {"runs": str(done), "time": _time(spaces)},
     }
+
+
+def write_figures(folder: Path) -> Path:
+    """Writes the report's charts as SVG files, for papers and slides, into figures/ in the folder; returns that path.
+
+    Raises InputError if table9.json or a run below the folder is damaged.
+    """
+    figures = folder / "figures"
+    figures.mkdir(exist_ok=True)
+    for chart in table_charts(read_table(folder)[1], "table9"):
+        name = re.sub(r"[^a-z0-9+]+", "-", chart.title.lower()).strip("-")
+        write_atomically(figures / f"{name}.svg", chart.as_file())
+    return figures
 
 
 def _runs_since(space: TableSpace, content: dict[str, Any]) -> int:

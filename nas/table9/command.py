@@ -50,12 +50,16 @@ def _reproduce(argv: Sequence[str] | None) -> int:
         if flags["ray"] is None:
             status, failed = _one_by_one(plan)
         else:
-            status, failed = carry_out_on_ray(plan, flags["ray"], resources, partial(_announce, plan))
+            status, failed = carry_out_on_ray(plan, flags["ray"], resources, partial(_say_ended, plan))
         if status or not failed:
             break
     for path in write_table(flags["out"], plan, flags["preset"] or "paper", command):
         print(f"table     {path}")
-    LiveReport(flags["out"], plan.jobs[0].config.report).write()
+    if plan.jobs[0].config.report:
+        from nas.report.table9 import write_figures
+
+        print(f"figures   {write_figures(flags['out'])}")
+        LiveReport(flags["out"], True).write()
     for job in failed:
         print(f"error: failed: {job.title}; the same command tries it again", file=sys.stderr)
     if status:
@@ -69,7 +73,7 @@ def _one_by_one(plan: Plan) -> tuple[int, list[Job]]:
     for job in plan.jobs:
         if job.run.is_finished() or not job.is_ready():  # not ready: a search failed, so there is no cell to train
             continue
-        _announce(plan, job)
+        _say_begun(plan, job)
         status = job.carry_out()
         if status > 2:  # a signal, or the time is up
             return status, failed
@@ -78,11 +82,19 @@ def _one_by_one(plan: Plan) -> tuple[int, list[Job]]:
     return 0, failed
 
 
-def _announce(plan: Plan, job: Job, at_once: int = 1) -> None:
-    """Says that a job begins or goes on, and how long all will take if so many run at once."""
-    number = plan.jobs.index(job) + 1
-    left = _time_left(plan, at_once)
-    print(f"[{number}/{len(plan.jobs)}] {job.title}: {job.state}, {job.run.path}{left}", flush=True)
+def _say_begun(plan: Plan, job: Job) -> None:
+    """Says that a job begins or goes on, and how long all will take."""
+    print(f"[{plan.jobs.index(job) + 1}/{len(plan.jobs)}] {_said(plan, job, 1)}", flush=True)
+
+
+def _say_ended(plan: Plan, job: Job, at_once: int) -> None:
+    """Says that a job has ended, how many are finished, and how long the others will take if so many run at once."""
+    finished = sum(one.run.is_finished() for one in plan.jobs)
+    print(f"[{finished} of {len(plan.jobs)} finished] {_said(plan, job, at_once)}", flush=True)
+
+
+def _said(plan: Plan, job: Job, at_once: int) -> str:
+    return f"{job.title}: {job.state}, {job.run.path}{_time_left(plan, at_once)}"
 
 
 def _time_left(plan: Plan, at_once: int) -> str:

@@ -37,12 +37,12 @@ class Resources(BaseModel):
 
 
 def carry_out_on_ray(
-    plan: Plan, address: str, resources: Resources, announce: Callable[[Job, int], None]
+    plan: Plan, address: str, resources: Resources, ended: Callable[[Job, int], None]
 ) -> tuple[int, list[Job]]:
     """Carries out what is left; returns (the exit status that ended it early, or 0; the jobs that failed).
 
-    `address` is "local", which starts a cluster on this machine, or that of a running one. `announce` is told of each
-    job and of how many run at once.
+    `address` is "local", which starts a cluster on this machine, or that of a running one. `ended` is told of each job
+    that has ended, and of how many run at once.
 
     Raises InputError if there is no Ray, no such cluster, or not enough of `resources` for one job.
     """
@@ -65,15 +65,16 @@ def carry_out_on_ray(
                 for job in plan.jobs:
                     if str(job.run.path) not in begun and not job.run.is_finished() and job.is_ready():
                         begun.add(str(job.run.path))
-                        announce(job, at_once)
-                        running[task.remote(_with_threads(job, cpus), os.getcwd())] = job
+                        named = task.options(name=job.title)  # which Ray puts before every line that the job prints
+                        running[named.remote(_with_threads(job, cpus), os.getcwd())] = job
                 if not running:
                     return 0, failed
-                ended, _ = ray.wait(list(running), timeout=GLANCE)
-                for one in ended:
+                done, _ = ray.wait(list(running), timeout=GLANCE)
+                for one in done:
                     job = running.pop(one)
                     if _exit_status(ray, one, job):
                         failed.append(job)
+                    ended(job, at_once)
                 stop.check(cancel)
     except Stopped as stopped:
         return stopped.status, failed
@@ -126,10 +127,10 @@ def _carry_out(job: Job, folder: str) -> int:
     return job.carry_out()
 
 
-def _exit_status(ray: Any, ended: Any, job: Job) -> int:
+def _exit_status(ray: Any, done: Any, job: Job) -> int:
     """Of the task of a job; a lost worker is said."""
     try:
-        return ray.get(ended)
+        return ray.get(done)
     except ray.exceptions.RayError as error:
         reason = str(error).strip().partition("\n")[0]
         print(f"{job.title}: its worker was lost {RETRIES + 1} times ({reason})", flush=True)

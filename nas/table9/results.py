@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import softmax
@@ -26,6 +26,32 @@ PAPER_DIFFERENCE = 0.13  # points of test error between the first row and the th
 FORMAT = 1
 FIGURES = ("test_error_percent", "parameters", "madds")
 LEVEL = 0.05
+
+
+class Compared(NamedTuple):
+    """A figure in which two spaces are compared in pairs of one seed: the list and the key of a space's rows."""
+
+    rows: str
+    key: str
+    said: str  # what the conclusions call it; nothing if they leave it out
+    of: str  # what a row is
+    unit: str = "points"
+    scale: float = 1
+
+
+COMPARED = {
+    "test_error_percent": Compared("retrainings", "test_error_percent", "test error", "retrainings of one cell each"),
+    "held_out_error_percent": Compared(
+        "searches", "held_out_error_percent", "held-out error after the short training", "found cells each"
+    ),
+    "random_test_error_percent": Compared(
+        "random", "test_error_percent", "test error of random cells", "random cells each"
+    ),
+    "parameters": Compared(
+        "searches", "parameters", "parameters", "searches each, at 36 channels and 20 cells", "M", 1e6
+    ),
+    "madds": Compared("searches", "madds", "", "searches each, at 36 channels and 20 cells", "M", 1e6),
+}
 _UNSET = {"train_images": "all", "test_images": "all", "image_size": "the data's own", "flip": "as suits the data"}
 _BUDGET = ("epochs", "train_images", "test_images", "hold_out", "image_size", "channels", "layers", "order")
 
@@ -175,19 +201,17 @@ def points_without_operators(searches: Sequence[Job]) -> dict[str, dict[str, Any
 
 
 def _comparison(a: str, b: str, spaces: dict[str, Any]) -> dict[str, Any]:
-    """b beside a: test errors paired by the retrainings' seeds, parameters and multiply-adds by the searches' seeds."""
-    rows = {
-        "test_error_percent": [spaces[name]["retrainings"] for name in (a, b)],
-        "parameters": [spaces[name]["searches"] for name in (a, b)],
-        "madds": [spaces[name]["searches"] for name in (a, b)],
-    }
+    """b beside a, in pairs of one seed: of retrainings, of searches, of random cells."""
     found: dict[str, Any] = {"spaces": [a, b]}
-    for figure, (left, right) in rows.items():
-        by_seed = [{row["seed"]: row[figure] for row in side} for side in (left, right)]
-        seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
-        found[figure] = compare_paired(*([side[seed] for seed in seeds] for side in by_seed))
-    sd = found["test_error_percent"]["sd"]
-    found["test_error_percent"]["runs_needed_for_0.13_points"] = runs_needed(PAPER_DIFFERENCE, sd)
+    for figure, compared in COMPARED.items():
+        sides = [
+            {row["seed"]: row[compared.key] for row in spaces[name][compared.rows] if row[compared.key] is not None}
+            for name in (a, b)
+        ]
+        seeds = sorted(sides[0].keys() & sides[1].keys())
+        found[figure] = compare_paired(*([side[seed] for seed in seeds] for side in sides))
+        if compared.unit == "points":
+            found[figure]["runs_needed_for_0.13_points"] = runs_needed(PAPER_DIFFERENCE, found[figure]["sd"])
     return found
 
 
@@ -195,32 +219,31 @@ def conclude(comparison: dict[str, Any]) -> list[str]:
     """The comparison of two spaces in words, as far as its numbers reach."""
     a, b = comparison["spaces"]
     lines = []
-    for figure, what, unit, scale, runs in (
-        ("test_error_percent", "test error", "points", 1, "retrainings of one cell each"),
-        ("parameters", "parameters", "M", 1e6, "searches each, at 36 channels and 20 cells"),
-    ):
+    for figure, compared in COMPARED.items():
         found = comparison[figure]
-        if found["n"] < 2:
+        if found["n"] < 2 or not compared.said:
             continue
-        low, high = (bound / scale for bound in found["t_interval"])
-        mean, n = found["mean"] / scale, found["n"]
-        said = f"{b} against {a}, {what}: {mean:+.2f} {unit}, 95 % interval {low:+.2f} to {high:+.2f} ({n} {runs})"
+        mean, low, high = (value / compared.scale for value in (found["mean"], *found["t_interval"]))
+        interval = f"{mean:+.2f} {compared.unit}, 95 % interval {low:+.2f} to {high:+.2f}"
+        said = f"{b} against {a}, {compared.said}: {interval} ({found['n']} {compared.of})"
         if found["p"] <= LEVEL:
             lines.append(f"{said}: the difference holds (exact permutation test, p = {found['p']:.3f}).")
         elif found["least_p"] > LEVEL:
-            outside = "lies" if low > 0 or high < 0 else "does not lie"
+            zero = "leaves zero out" if low > 0 or high < 0 else "has zero in it"
             lines.append(
-                f"{said}: {n} pairs cannot show a difference at 5 % by the permutation test, whose p is never below"
-                f" {found['least_p']:.3g} (p = {found['p']:.3g}); the interval, which takes differences to be normal,"
-                f" {outside} off zero."
+                f"{said}: the interval, right if differences are normal, {zero}; {found['n']} pairs cannot show a"
+                f" difference at 5 % by the exact permutation test (p = {found['p']:.3g}, never below"
+                f" {found['least_p']:.3g})."
             )
         else:
             lines.append(f"{said}: it cannot be told from chance (exact permutation test, p = {found['p']:.2f}).")
-    needed = comparison["test_error_percent"].get("runs_needed_for_0.13_points")
-    if needed:
+    needed = {figure: comparison[figure].get("runs_needed_for_0.13_points") for figure in COMPARED}
+    if needed["test_error_percent"]:
+        searches = needed["held_out_error_percent"]
         lines.append(
-            f"With this spread, a true difference of {PAPER_DIFFERENCE} points between {a} and {b} takes about {needed}"
-            " pairs of retrainings to be seen with 80 % power; and that is of two cells, not of two spaces."
+            f"With this spread, a true difference of {PAPER_DIFFERENCE} points between {a} and {b} takes about"
+            f" {needed['test_error_percent']} pairs of retrainings to be seen with 80 % power; and that is of two"
+            f" cells, not of two spaces{f', which take about {searches} pairs of searches' if searches else ''}."
         )
     return lines
 
