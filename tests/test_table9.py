@@ -186,6 +186,14 @@ def test_the_conclusions_are_in_the_markdown_too(finished):
     assert conclusions and all(f"- {line}" in markdown for line in conclusions)
 
 
+def test_the_keys_of_the_json_table_are_documented(finished):
+    page = (Path(__file__).parents[1] / "docs" / "files-of-a-run.md").read_text(encoding="utf-8")
+    section = page.partition("## `table9.json`")[2].partition("\n## ")[0]
+    content = table()
+    for key in (*content, *content["comparisons"][0], *content["spaces"]["plain"]):
+        assert f"`{key}`" in section, key
+
+
 def test_with_one_search_there_is_no_held_out_error_to_compare(here):
     assert reproduce_table9([*CALL, "--searches", "1"]) == 0
     (comparison,) = table()["comparisons"]
