@@ -12,6 +12,7 @@ from typing import Any, Self
 from nas import parallel
 
 TIME_IS_UP = 75  # EX_TEMPFAIL: try again later
+SIGNALLED = 128  # and the signal's number
 
 
 class Stopped(Exception):
@@ -60,7 +61,7 @@ class StopRequest:
         """Calls `save()` and raises Stopped if a stop was asked for."""
         status = 0
         if self._signal is not None:
-            status = 128 + self._signal
+            status = SIGNALLED + self._signal
         elif self._deadline is not None and time.monotonic() >= self._deadline:
             status = TIME_IS_UP
         status = parallel.largest(status)

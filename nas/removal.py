@@ -25,7 +25,7 @@ def removal_errors(run: RunDir) -> dict:
 
     Of the half of the training images that trained the alphas, not augmented, with BatchNorm's running statistics. The
     other operators share the removed one's weight, as the softmax does. Its plug-ins must be loaded. What was computed
-    once is read from the run's folder. Raises InputError if the run has no checkpoint.
+    once is read from the run's folder. Raises InputError if the run has no checkpoint, or its images are gone.
     """
     kept = run.removal()
     if kept is not None:
@@ -34,7 +34,7 @@ def removal_errors(run: RunDir) -> dict:
     if checkpoint is None:
         raise InputError(f"{run.path} has no {run.checkpoint.name} to read its supernet from; search anew with --force")
     config = build_config(SearchConfig, [(str(run.config), read_settings(run.config, "search"))])
-    config = config.model_copy(update={"memory": "store"})
+    config = config.model_copy(update={"memory": "store", "device": "auto"})  # on this machine
     space = load_space(run.space)
     search = Search(config, space, load_data(config.data, config.image_size), None)
     search.state.load_state_dict(checkpoint)

@@ -5,7 +5,7 @@ An error of a network is a draw: another seed gives another. All intervals are o
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from scipy import stats
 
 LEVEL = 0.95
 LEAST_FOR_BOOTSTRAP = 8  # values; of fewer, resampling says less than Student's t
-MOST_FOR_ALL_SIGNS = 16  # pairs
+MOST_FOR_ALL = 2**16  # ways to permute
+SOME = 9999  # random ones, where there are more
 MOST_RUNS = 100_000
 
 
@@ -34,40 +35,58 @@ def summarize(values: Sequence[float]) -> dict[str, Any]:
 
 
 def compare_paired(a: Sequence[float], b: Sequence[float]) -> dict[str, Any]:
-    """`summarize` of the differences b - a of pairs, with the p of the exact permutation test of their mean.
+    """`summarize` of the differences b - a of pairs, with the p of the permutation test of their mean.
 
-    The test flips the signs of the differences in all 2^n ways (of more than 16 pairs, in 9,999 random ones), so no p
-    is below `least_p` = 2 / 2^n.
+    The test flips the signs of the differences in all 2^n ways and is exact, or of more than 16 pairs in 9,999 random
+    ones. No p is below `least_p`. p is None where there are fewer than two pairs.
     """
     differences = [right - left for left, right in zip(a, b, strict=True)]
-    n = len(differences)
+    ways = 2 ** len(differences)
     p = None
-    if n > 1:
-        ways = math.inf if n <= MOST_FOR_ALL_SIGNS else 9999
+    if len(differences) > 1:
         sample = (np.asarray(differences, float),)
-        p = float(stats.permutation_test(sample, np.mean, permutation_type="samples", n_resamples=ways).pvalue)
-    return summarize(differences) | {"p": p, "least_p": min(1.0, 2 / 2**n) if n else None}
+        p = _permutation_p(sample, np.mean, "samples", ways)
+    return summarize(differences) | {"p": p, **_what_it_can_show(ways)}
 
 
 def compare_unpaired(a: Sequence[float], b: Sequence[float]) -> dict[str, Any]:
     """The difference of the means b - a of two independent samples, Welch's interval, p of the permutation test.
 
-    All None where a sample has fewer than two values. The test is exact for up to 9,999 ways to divide the values.
+    `n` is how many values each has. The test divides the values in all ways and is exact, or where there are more than
+    65,536 in 9,999 random ones. No p is below `least_p`. The others are None where a sample has fewer than two values.
     """
+    ways = math.comb(len(a) + len(b), len(a))
     if min(len(a), len(b)) < 2:
-        return {"difference": None, "t_interval": None, "p": None}
+        return {"n": [len(a), len(b)], "mean": None, "t_interval": None, "p": None, **_what_it_can_show(ways)}
     left, right = np.asarray(a, float), np.asarray(b, float)
-    difference = float(right.mean() - left.mean())
     interval = None
     if left.std() or right.std():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # scipy's, where all values of one sample are equal
             found = stats.ttest_ind(right, left, equal_var=False).confidence_interval(LEVEL)
         interval = [float(found.low), float(found.high)]
+    p = _permutation_p((left, right), lambda x, y, axis: y.mean(axis) - x.mean(axis), "independent", ways)
+    difference = float(right.mean() - left.mean())
+    return {"n": [len(a), len(b)], "mean": difference, "t_interval": interval, "p": p, **_what_it_can_show(ways)}
+
+
+def _permutation_p(samples: tuple[np.ndarray, ...], statistic: Callable, kind: str, ways: int) -> float:
+    some = math.inf if ways <= MOST_FOR_ALL else SOME
     test = stats.permutation_test(
-        (left, right), lambda x, y, axis: y.mean(axis) - x.mean(axis), vectorized=True, rng=np.random.default_rng(0)
+        samples,
+        statistic,
+        permutation_type=kind,
+        vectorized=True,
+        n_resamples=some,
+        rng=np.random.default_rng(0),  # so that the same runs have the same p
     )
-    return {"difference": difference, "t_interval": interval, "p": float(test.pvalue)}
+    return float(test.pvalue)
+
+
+def _what_it_can_show(ways: int) -> dict[str, Any]:
+    """The least p of a two-sided permutation test with so many ways to permute, and whether it tries all."""
+    is_exact = ways <= MOST_FOR_ALL
+    return {"least_p": min(1.0, 2 / (ways if is_exact else SOME + 1)), "is_exact": is_exact}
 
 
 def runs_needed(difference: float, sd: float | None, power: float = 0.8) -> int | None:
@@ -77,7 +96,7 @@ def runs_needed(difference: float, sd: float | None, power: float = 0.8) -> int 
     """
     if sd is None:
         return None
-    if sd == 0:
+    if sd < 1e-9 * abs(difference):  # not zero where equal differences were rounded
         return 2
     effect = abs(difference) / sd
     n = max(2, math.floor((stats.norm.ppf(0.975) + stats.norm.ppf(power)) ** 2 / effect**2))  # a little too few

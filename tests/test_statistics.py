@@ -45,10 +45,18 @@ def test_three_pairs_cannot_show_anything_at_five_percent():
     assert compare_paired([1.0, 1.1, 0.9], [2.0, 2.3, 2.2])["p"] == compare_paired([0.0] * 3, [1.0] * 3)["p"] == 0.25
 
 
+def test_of_many_pairs_some_permutations_are_tried_the_same_every_time():
+    generator = np.random.default_rng(3)
+    a, b = list(generator.normal(0, 1, 20)), list(generator.normal(0.9, 1, 20))
+    found = compare_paired(a, b)
+    assert not found["is_exact"] and found["least_p"] == 2 / 10_000 <= found["p"] < 0.05
+    assert compare_paired(a, b) == found and compare_unpaired(a, b) == compare_unpaired(a, b)
+
+
 def test_two_independent_samples_are_compared_by_welch_and_by_permutation():
     a, b = [1.0, 2.0, 3.0], [2.5, 3.5, 6.0, 4.0]
     found = compare_unpaired(a, b)
-    assert found["difference"] == pytest.approx(2.0)
+    assert found["n"] == [3, 4] and found["mean"] == pytest.approx(2.0)
     low, high = found["t_interval"]
     assert (low + high) / 2 == pytest.approx(2.0) and low < 0 < high
     values = a + b
@@ -58,7 +66,9 @@ def test_two_independent_samples_are_compared_by_welch_and_by_permutation():
     ]
     upper, lower = np.mean([m >= 2.0 - 1e-9 for m in means]), np.mean([m <= 2.0 + 1e-9 for m in means])
     assert found["p"] == pytest.approx(min(1, 2 * min(upper, lower)))
-    assert compare_unpaired([1.0], b) == {"difference": None, "t_interval": None, "p": None}
+    assert found["is_exact"] and found["least_p"] == 2 / len(means)
+    nothing = compare_unpaired([1.0], b)
+    assert (nothing["n"], nothing["mean"], nothing["t_interval"], nothing["p"]) == ([1, 4], None, None, None)
     assert compare_unpaired([1.0, 1.0], [2.0, 2.0])["t_interval"] is None
 
 
@@ -67,3 +77,5 @@ def test_the_runs_that_a_difference_needs():
     assert (runs_needed(0.5, 1.0), runs_needed(0.8, 1.0), runs_needed(-0.5, 1.0)) == (34, 15, 34)
     assert runs_needed(0.13, 0.1 * 2**0.5) == 12  # retraining noise alone, sd 0.10 an arm
     assert runs_needed(1e-6, 1.0) is None and runs_needed(0.1, 0.0) == 2
+    rounded = compare_paired([36.1, 37.3, 38.2], [36.4, 37.6, 38.5])["sd"]
+    assert 0 < rounded < 1e-14 and runs_needed(0.13, rounded) == 2

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -99,29 +100,95 @@ def test_ray_is_asked_for_in_one_line_where_it_is_not_installed(here, capsys, mo
 
 
 class FakeRay:
-    """A cluster of four cores and one GPU, as far as it is asked for its resources."""
+    """A cluster of these machines (CPU cores, GPUs). A task of it is not run, but has the next of these outcomes."""
 
-    def cluster_resources(self):
-        return {"CPU": 4.0, "GPU": 1.0}
+    class exceptions:
+        class RayError(Exception):
+            pass
+
+        class RayTaskError(RayError):
+            cause = FileNotFoundError("no such folder")
+
+    def __init__(self, machines=((4, 1),), outcomes=()):
+        self.machines, self.outcomes, self.titles, self.cancelled = machines, list(outcomes), [], []
+
+    def nodes(self):
+        return [{"Alive": True, "Resources": {"CPU": float(cpus), "GPU": float(gpus)}} for cpus, gpus in self.machines]
+
+    def remote(self, **_):
+        return lambda function: self
+
+    def options(self, name):
+        self.titles.append(name)
+        return SimpleNamespace(remote=lambda job, folder: len(self.titles) - 1)
+
+    def wait(self, tasks, **_):
+        return tasks[:1], tasks[1:]
+
+    def cancel(self, task):
+        self.cancelled.append(task)
+
+    def get(self, task):
+        outcome = self.outcomes[task] if task < len(self.outcomes) else 0
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def shutdown(self):
+        pass
 
 
 @pytest.mark.parametrize(
-    ("asked", "device", "gpus", "at_once"),
+    ("machines", "asked", "device", "gpus", "at_once"),
     [
-        (Resources(), "auto", 1, 1),
-        (Resources(), "cpu", 0, 4),
-        (Resources(cpus_per_job=2, gpus_per_job=0.5), "auto", 0.5, 2),
-        (Resources(cpus_per_job=3, gpus_per_job=0.25), "auto", 0.25, 1),
+        ([(4, 1)], Resources(), "auto", 1, 1),
+        ([(4, 1)], Resources(), "cpu", 0, 4),
+        ([(4, 1)], Resources(cpus_per_job=2, gpus_per_job=0.5), "auto", 0.5, 2),
+        ([(4, 1)], Resources(cpus_per_job=3, gpus_per_job=0.25), "auto", 0.25, 1),
+        ([(3, 0), (3, 0)], Resources(cpus_per_job=2), "auto", 0, 2),
+        ([(8, 0), (8, 4)], Resources(cpus_per_job=2), "auto", 1, 4),
     ],
 )
-def test_a_job_gets_a_gpu_where_there_is_one(asked, device, gpus, at_once, here):
+def test_a_job_gets_a_gpu_where_there_is_one(machines, asked, device, gpus, at_once, here):
     plan = plan_on(device)
-    assert on_ray._check_resources(FakeRay(), plan, asked) == (asked.cpus_per_job, gpus, at_once)
+    assert on_ray._check_resources(FakeRay(machines), plan, asked) == (asked.cpus_per_job, gpus, at_once)
 
 
-def test_more_than_the_cluster_has_is_refused(here, refused):
-    with refused("8 CPU cores", "has 4", "--cpus-per-job"):
-        on_ray._check_resources(FakeRay(), plan_on("cpu"), Resources(cpus_per_job=8))
+def test_more_than_any_machine_has_is_refused(here, refused):
+    with refused("8 CPU cores", "have 4 and 0; 6 and 0", "--cpus-per-job"):
+        on_ray._check_resources(FakeRay([(4, 0), (6, 0)]), plan_on("cpu"), Resources(cpus_per_job=8))
+
+
+def carried_out(monkeypatch, *outcomes):
+    """(exit status, titles of the jobs that failed, the cluster) where the first tasks have these outcomes."""
+    cluster = FakeRay([(2, 0)], outcomes)
+    monkeypatch.setattr(on_ray, "_connect", lambda address: cluster)
+    status, failed = on_ray.carry_out_on_ray(plan_on("cpu"), "local", Resources(), lambda job, at_once: None)
+    return status, [job.title for job in failed], cluster
+
+
+def test_a_job_that_saved_itself_as_its_machine_went_goes_to_another_one(here, monkeypatch):
+    status, failed, cluster = carried_out(monkeypatch, 128 + signal.SIGTERM)
+    assert (status, failed) == (0, []) and cluster.titles.count("plain, search, seed 0") == 2
+
+
+def test_a_job_that_never_stays_on_a_machine_fails_in_the_end(here, monkeypatch):
+    status, failed, cluster = carried_out(monkeypatch, *[128 + signal.SIGTERM] * 100)
+    assert status == 0 and len(failed) == len(set(cluster.titles))
+    assert cluster.titles.count("plain, search, seed 0") == 1 + on_ray.RETRIES
+
+
+def test_when_the_time_of_a_job_is_up_the_others_save_themselves_and_the_command_ends(here, monkeypatch):
+    status, failed, cluster = carried_out(monkeypatch, 75)
+    assert (status, failed) == (75, []) and cluster.cancelled and 0 not in cluster.cancelled
+
+
+def test_an_error_in_a_worker_is_said_as_it_is(here, monkeypatch, capsys):
+    status, failed, _ = carried_out(monkeypatch, FakeRay.exceptions.RayTaskError(), FakeRay.exceptions.RayError("gone"))
+    assert status == 0 and len(failed) == 2
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"{failed[0]}: FileNotFoundError in its worker: no such folder"
+    assert second == f"{failed[1]}: its worker was lost {on_ray.RETRIES + 1} times (gone)"
 
 
 def plan_on(device):

@@ -53,6 +53,8 @@ def _reproduce(argv: Sequence[str] | None) -> int:
             status, failed = carry_out_on_ray(plan, flags["ray"], resources, partial(_say_ended, plan))
         if status or not failed:
             break
+    if not status:
+        _remove_operators(plan)
     for path in write_table(flags["out"], plan, flags["preset"] or "paper", command):
         print(f"table     {path}")
     if plan.jobs[0].config.report:
@@ -80,6 +82,18 @@ def _one_by_one(plan: Plan) -> tuple[int, list[Job]]:
         if status:
             failed.append(job)
     return 0, failed
+
+
+def _remove_operators(plan: Plan) -> None:
+    """From the supernets of all finished searches, once each. What cannot be done is said, and is not in the table."""
+    from nas.removal import removal_errors
+
+    for job in plan.jobs:
+        if job.stage == "search" and job.run.is_finished():
+            try:
+                removal_errors(job.run)
+            except InputError as error:
+                print(f"note: {job.title}: no operator is removed from its supernet: {error}", file=sys.stderr)
 
 
 def _say_begun(plan: Plan, job: Job) -> None:

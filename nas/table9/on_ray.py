@@ -5,7 +5,9 @@ resumed as it would be by its command, so a task whose worker is lost is simply 
 """
 
 import logging
+import math
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from nas.config import Count, NotNegative
-from nas.interrupt import Stopped, StopRequest
+from nas.interrupt import SIGNALLED, TIME_IS_UP, Stopped, StopRequest
 from nas.table9.jobs import FAILED, Job, Plan
 from search_spaces.errors import InputError
 
@@ -47,9 +49,14 @@ def carry_out_on_ray(
     Raises InputError if there is no Ray, no such cluster, or not enough of `resources` for one job.
     """
     ray = _connect(address)
-    begun: set[str] = set()
+    given: Counter[str] = Counter()  # how often each job was given to a worker
     running: dict[Any, Job] = {}
     failed: list[Job] = []
+
+    def give(job: Job) -> None:
+        given[job.title] += 1
+        named = task.options(name=job.title)  # which Ray puts before every line that the job prints
+        running[named.remote(_with_threads(job, cpus), os.getcwd())] = job
 
     def cancel() -> None:
         for one in running:
@@ -63,18 +70,22 @@ def carry_out_on_ray(
         with StopRequest() as stop:
             while True:
                 for job in plan.jobs:
-                    if str(job.run.path) not in begun and not job.run.is_finished() and job.is_ready():
-                        begun.add(str(job.run.path))
-                        named = task.options(name=job.title)  # which Ray puts before every line that the job prints
-                        running[named.remote(_with_threads(job, cpus), os.getcwd())] = job
+                    if not given[job.title] and not job.run.is_finished() and job.is_ready():
+                        give(job)
                 if not running:
                     return 0, failed
                 done, _ = ray.wait(list(running), timeout=GLANCE)
                 for one in done:
                     job = running.pop(one)
-                    if _exit_status(ray, one, job):
-                        failed.append(job)
+                    status = _exit_status(ray, one, job)
                     ended(job, at_once)
+                    if status == TIME_IS_UP:  # and so it soon is for the others
+                        cancel()
+                        return status, failed
+                    if status > SIGNALLED and given[job.title] <= RETRIES:  # it saved itself as its machine was to go
+                        give(job)
+                    elif status:
+                        failed.append(job)
                 stop.check(cancel)
     except Stopped as stopped:
         return stopped.status, failed
@@ -104,16 +115,18 @@ def _connect(address: str) -> Any:
 
 def _check_resources(ray: Any, plan: Plan, asked: Resources) -> tuple[int, float, int]:
     """(CPU cores of a job, its GPUs, how many jobs run at once)."""
-    has = ray.cluster_resources()
-    all_cpus, all_gpus = has.get("CPU", 0), has.get("GPU", 0)
-    wants_gpu = all_gpus > 0 and plan.jobs[0].config.device != "cpu"
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    machines = [(has.get("CPU", 0), has.get("GPU", 0)) for has in resources]
+    wants_gpu = any(has_gpus for _, has_gpus in machines) and plan.jobs[0].config.device != "cpu"
     cpus, gpus = asked.cpus_per_job, float(wants_gpu) if asked.gpus_per_job is None else asked.gpus_per_job
-    if cpus > all_cpus or gpus > all_gpus:
+    at_once = sum(int(min(has_cpus // cpus, has_gpus // gpus if gpus else math.inf)) for has_cpus, has_gpus in machines)
+    if not at_once:
+        have = "; ".join(f"{has_cpus:g} and {has_gpus:g}" for has_cpus, has_gpus in machines)
         raise InputError(
-            f"a job is to have {cpus} CPU cores and {gpus:g} GPUs; the Ray cluster has {all_cpus:g} and {all_gpus:g},"
+            f"a job is to have {cpus} CPU cores and {gpus:g} GPUs; the Ray cluster's machines have {have},"
             " give less to --cpus-per-job and --gpus-per-job"
         )
-    return cpus, gpus, int(min(all_cpus // cpus, all_gpus // gpus if gpus else all_cpus))
+    return cpus, gpus, at_once
 
 
 def _with_threads(job: Job, cpus: int) -> Job:
@@ -128,9 +141,12 @@ def _carry_out(job: Job, folder: str) -> int:
 
 
 def _exit_status(ray: Any, done: Any, job: Job) -> int:
-    """Of the task of a job; a lost worker is said."""
+    """Of the task of a job; an error in its worker, or that it was lost, is said."""
     try:
         return ray.get(done)
+    except ray.exceptions.RayTaskError as error:
+        print(f"{job.title}: {type(error.cause).__name__} in its worker: {error.cause}", flush=True)
+        return FAILED
     except ray.exceptions.RayError as error:
         reason = str(error).strip().partition("\n")[0]
         print(f"{job.title}: its worker was lost {RETRIES + 1} times ({reason})", flush=True)

@@ -3,9 +3,8 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.special import softmax
@@ -13,7 +12,8 @@ from scipy.special import softmax
 from cells.genotype import Genotype
 from nas.checkpoint import write_atomically
 from nas.config import RUN_CONTROL
-from nas.statistics import compare_paired, compare_unpaired, runs_needed, summarize
+from nas.statistics import summarize
+from nas.table9.comparisons import beside_random, compare_all, conclusions
 from nas.table9.jobs import STAGES, Job, Plan
 from search_spaces.space import SearchSpace
 
@@ -22,36 +22,9 @@ PAPER = {  # space: row of the paper's Table 9, test error in percent, parameter
     "darts+ir": (2, 3.26, 3.29),
     "darts+sandglass": (3, 2.98, 2.45),
 }
-PAPER_DIFFERENCE = 0.13  # points of test error between the first row and the third
 FORMAT = 1
 FIGURES = ("test_error_percent", "parameters", "madds")
-LEVEL = 0.05
 
-
-class Compared(NamedTuple):
-    """A figure in which two spaces are compared in pairs of one seed: the list and the key of a space's rows."""
-
-    rows: str
-    key: str
-    said: str  # what the conclusions call it; nothing if they leave it out
-    of: str  # what a row is
-    unit: str = "points"
-    scale: float = 1
-
-
-COMPARED = {
-    "test_error_percent": Compared("retrainings", "test_error_percent", "test error", "retrainings of one cell each"),
-    "held_out_error_percent": Compared(
-        "searches", "held_out_error_percent", "held-out error after the short training", "found cells each"
-    ),
-    "random_test_error_percent": Compared(
-        "random", "test_error_percent", "test error of random cells", "random cells each"
-    ),
-    "parameters": Compared(
-        "searches", "parameters", "parameters", "searches each, at 36 channels and 20 cells", "M", 1e6
-    ),
-    "madds": Compared("searches", "madds", "", "searches each, at 36 channels and 20 cells", "M", 1e6),
-}
 _UNSET = {"train_images": "all", "test_images": "all", "image_size": "the data's own", "flip": "as suits the data"}
 _BUDGET = ("epochs", "train_images", "test_images", "hold_out", "image_size", "channels", "layers", "order")
 
@@ -70,7 +43,7 @@ def table_content(plan: Plan, preset: str, command: str) -> dict[str, Any]:
     names = [job.run.result()["data"] for job in plan.jobs if job.run.is_finished()]
     names = names or [Path(plan.jobs[0].config.data).name]
     spaces = {name: _space_content(name, plan) for name in plan.selections}
-    comparisons = [_comparison(a, b, spaces) for a, b in combinations(spaces, 2)]
+    comparisons = compare_all(spaces)
     return {
         "format": FORMAT,
         "data": ", ".join(dict.fromkeys(map(data_title, names))),
@@ -78,8 +51,7 @@ def table_content(plan: Plan, preset: str, command: str) -> dict[str, Any]:
         "command": command,
         "spaces": spaces,
         "comparisons": comparisons,
-        "conclusions": [line for found in comparisons for line in conclude(found)]
-        + [line for name, space in spaces.items() for line in _conclude_about_random(name, space)],
+        "conclusions": conclusions(spaces, comparisons),
     }
 
 
@@ -112,9 +84,7 @@ def _space_content(name: str, plan: Plan) -> dict[str, Any]:
     }
     summary["retrained"] = {figure: summarize([row[figure] for row in retrainings]) for figure in FIGURES}
     summary["random"] = {figure: summarize([row[figure] for row in randoms]) for figure in FIGURES}
-    summary["retrained_and_random"] = compare_unpaired(
-        *([row["test_error_percent"] for row in rows] for rows in (retrainings, randoms))
-    )
+    summary["selected_beside_random"] = beside_random(retrainings, randoms)
     space = plan.of(name, "search")[0].space
     summary["operators"] = operator_usage([job.genotype() for job in finished["search"]], space)
     summary["mean_operator_weights"] = mean_operator_weights(finished["search"], space)
@@ -192,74 +162,13 @@ def mean_operator_weights(searches: Sequence[Job], space: SearchSpace) -> dict[s
 
 
 def points_without_operators(searches: Sequence[Job]) -> dict[str, dict[str, Any]]:
-    """For each operator: what the supernets' validation errors rise by, in points, when it is removed."""
-    from nas.removal import removal_errors
+    """For each operator: what the supernets' validation errors rise by, in points, when it is removed.
 
-    found = [removal_errors(job.run) for job in searches]
+    Of those searches from which operators were removed (nas/removal.py).
+    """
+    found = [kept for kept in (job.run.removal() for job in searches) if kept is not None]
     operators = found[0]["without"] if found else {}
     return {name: summarize([one["without"][name] - one["error_percent"] for one in found]) for name in operators}
-
-
-def _comparison(a: str, b: str, spaces: dict[str, Any]) -> dict[str, Any]:
-    """b beside a, in pairs of one seed: of retrainings, of searches, of random cells."""
-    found: dict[str, Any] = {"spaces": [a, b]}
-    for figure, compared in COMPARED.items():
-        sides = [
-            {row["seed"]: row[compared.key] for row in spaces[name][compared.rows] if row[compared.key] is not None}
-            for name in (a, b)
-        ]
-        seeds = sorted(sides[0].keys() & sides[1].keys())
-        found[figure] = compare_paired(*([side[seed] for seed in seeds] for side in sides))
-        if compared.unit == "points":
-            found[figure]["runs_needed_for_0.13_points"] = runs_needed(PAPER_DIFFERENCE, found[figure]["sd"])
-    return found
-
-
-def conclude(comparison: dict[str, Any]) -> list[str]:
-    """The comparison of two spaces in words, as far as its numbers reach."""
-    a, b = comparison["spaces"]
-    lines = []
-    for figure, compared in COMPARED.items():
-        found = comparison[figure]
-        if found["n"] < 2 or not compared.said:
-            continue
-        mean, low, high = (value / compared.scale for value in (found["mean"], *found["t_interval"]))
-        interval = f"{mean:+.2f} {compared.unit}, 95 % interval {low:+.2f} to {high:+.2f}"
-        said = f"{b} against {a}, {compared.said}: {interval} ({found['n']} {compared.of})"
-        if found["p"] <= LEVEL:
-            lines.append(f"{said}: the difference holds (exact permutation test, p = {found['p']:.3f}).")
-        elif found["least_p"] > LEVEL:
-            zero = "leaves zero out" if low > 0 or high < 0 else "has zero in it"
-            lines.append(
-                f"{said}: the interval, right if differences are normal, {zero}; {found['n']} pairs cannot show a"
-                f" difference at 5 % by the exact permutation test (p = {found['p']:.3g}, never below"
-                f" {found['least_p']:.3g})."
-            )
-        else:
-            lines.append(f"{said}: it cannot be told from chance (exact permutation test, p = {found['p']:.2f}).")
-    needed = {figure: comparison[figure].get("runs_needed_for_0.13_points") for figure in COMPARED}
-    if needed["test_error_percent"]:
-        searches = needed["held_out_error_percent"]
-        lines.append(
-            f"With this spread, a true difference of {PAPER_DIFFERENCE} points between {a} and {b} takes about"
-            f" {needed['test_error_percent']} pairs of retrainings to be seen with 80 % power; and that is of two"
-            f" cells, not of two spaces{f', which take about {searches} pairs of searches' if searches else ''}."
-        )
-    return lines
-
-
-def _conclude_about_random(name: str, space: dict[str, Any]) -> list[str]:
-    found, random = space["summary"]["retrained_and_random"], space["summary"]["random"]["test_error_percent"]
-    if found["difference"] is None:
-        return []
-    mean = space["summary"]["retrained"]["test_error_percent"]["mean"]
-    better = sum(row["test_error_percent"] < mean for row in space["random"])
-    holds = "holds" if found["p"] <= LEVEL else "cannot be told from chance"
-    return [
-        f"{name}: {better} of {random['n']} random cells are better than the selected cell's mean of {mean:.2f} %;"
-        f" random cells have {random['mean']:.2f} %, {found['difference']:+.2f} points, which {holds} (permutation"
-        f" test, p = {found['p']:.2f})."
-    ]
 
 
 def data_title(name: str) -> str:
@@ -284,7 +193,8 @@ def to_markdown(content: dict[str, Any], plan: Plan) -> str:
         "and 20 cells are of all cells found.",
         *(["Not finished, so not in the table:", "\n".join(unfinished)] if unfinished else []),
         "## What it says",
-        "\n".join(f"- {line}" for line in content["conclusions"]) or "Nothing yet: too few runs are finished.",
+        "\n".join(f"- {line}" for line in content["conclusions"])
+        or "Nothing: too few runs are finished, or there is nothing to compare.",
         "## Operators in the found cells, and by chance",
         _usage_table(content["spaces"]),
         "## What a supernet loses without an operator, in points of validation error",
