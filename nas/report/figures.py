@@ -80,7 +80,9 @@ class Chart:
             "font-family": "sans-serif",
             "style": "background: white",
         }
-        title = ElementTree.Element("text", {"x": str(ROOM), "y": "-4", "font-size": "10", "font-weight": "bold"})
+        size = min(10, (width - 2 * ROOM) / (0.65 * len(self.title)))  # so that a long one fits, too
+        title = ElementTree.Element("text", {"x": str(ROOM), "y": "-4", "font-size": f"{size:.3g}"})
+        title.attrib["font-weight"] = "bold"
         title.text = self.title
         root.insert(0, title)
         return ElementTree.tostring(root, encoding="unicode") + "\n"

@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 from cells.genotype import Genotype
 from nas.checkpoint import write_atomically
-from nas.config import RUN_CONTROL
+from nas.config import RUN_CONTROL, read_preset
 from nas.statistics import summarize
 from nas.table9.comparisons import beside_random, compare_all, conclusions
 from nas.table9.jobs import STAGES, Job, Plan
@@ -25,6 +25,7 @@ PAPER = {  # space: row of the paper's Table 9, test error in percent, parameter
 FORMAT = 1
 FIGURES = ("test_error_percent", "parameters", "madds")
 
+RUNS = {"searches": "searches", "retrainings": "retrainings of the selected cell", "random": "random cells"}
 _UNSET = {"train_images": "all", "test_images": "all", "image_size": "the data's own", "flip": "as suits the data"}
 _BUDGET = ("epochs", "train_images", "test_images", "hold_out", "image_size", "channels", "layers", "order")
 
@@ -265,15 +266,26 @@ def _budget_table(spaces: dict[str, Any]) -> str:
 
 
 def differences_from_paper(data: str, plan: Plan) -> list[str]:
-    """A line for the data, if they are not CIFAR-10, and one for each setting that is not the paper's."""
+    """A line for the data, if they are not CIFAR-10, and one for each setting that is not the paper's.
+
+    Those of a short training that are not named for it are those of a retraining.
+    """
     lines = [] if data == "CIFAR-10" else [f"- data: {data} instead of CIFAR-10"]
-    for stage in ("search", "train"):
-        job = next(job for job in plan.jobs if job.stage == stage)  # all spaces have the same settings
-        for name, field in type(job.config).model_fields.items():
-            values = getattr(job.config, name), field.default
-            if name not in (*RUN_CONTROL, "data", "seed", "space") and values[0] != values[1]:
-                ours, paper = (_UNSET.get(name, "none") if value is None else value for value in values)
-                lines.append(f"- {STAGES[stage]}, {name.replace('_', ' ')}: {ours} instead of {paper}")
+    jobs = {job.stage: job for job in plan.jobs}  # all spaces have the same settings
+    papers: dict[str, dict[str, Any]] = {
+        stage: {name: field.default for name, field in type(jobs[stage].config).model_fields.items()}
+        for stage in ("search", "train")
+    }
+    papers["select"] = read_preset("paper", "select") if "select" in jobs else {}
+    for stage, settings in papers.items():
+        for name, paper in settings.items():
+            ours = getattr(jobs[stage].config, name)
+            if name not in (*RUN_CONTROL, "data", "seed", "space") and ours != paper:
+                said = [_UNSET.get(name, "none") if value is None else value for value in (ours, paper)]
+                lines.append(f"- {STAGES[stage]}, {name.replace('_', ' ')}: {said[0]} instead of {said[1]}")
+    for name, number in read_preset("paper", "table9").items():
+        if (runs := getattr(plan.protocol, name)) != number:
+            lines.append(f"- {RUNS[name]} of a space: {runs} instead of {number}")
     return lines
 
 
