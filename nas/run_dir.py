@@ -2,7 +2,7 @@
 
     config.yaml space.yaml environment.json plugins/ log.txt metrics.jsonl alphas.jsonl
     checkpoint.pt checkpoint.previous.pt genotype.json diagrams/{normal,reduce}.{dot,svg,png} tensorboard/
-    weights.pt export/{network.pt2,network.onnx,network.py,weights.pt} report.html result.json
+    weights.pt export/{network.pt2,network.onnx,network.py,weights.pt} removal.json report.html result.json
 
 result.json is written last: where it is, the run is finished. While a process writes here, it holds a lock on .lock,
 which the system takes from it when it ends, however it ends; .owner.json says who holds it.

@@ -17,7 +17,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "files-of-a-run.md"
 def documented() -> dict[str, list[str]]:
     """The keys in the first column of each section's table."""
     sections = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
-    return {text.split("\n")[0]: re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) for text in sections}
+    columns = {text.split("\n")[0]: re.findall(r"^\| (`.+?) \|", text, re.MULTILINE) for text in sections}
+    return {section: re.findall(r"`(\w+)`", " ".join(cells)) for section, cells in columns.items()}
 
 
 @pytest.fixture
@@ -33,6 +34,7 @@ def test_the_keys_of_a_search_are_documented(tiny_search):
     first, second = tiny_search.rows("metrics")
     assert list(second) == documented()["`metrics.jsonl` of a search"]
     assert set(second) - set(first) == {"dominant_eigenvalue"}
+    assert list(tiny_search.result()) == documented()["`result.json` of a search"]
     assert all(list(row) == documented()["`alphas.jsonl` of a search"] for row in tiny_search.rows("alphas"))
 
 
@@ -49,3 +51,4 @@ def test_the_keys_of_a_training_are_documented(tmp_path):
     run = begin(tmp_path / "train", TRAIN, genotype=Genotype(cell, cell))
     run_training(TRAIN, Genotype(cell, cell), image_data(), run, progress=False)
     assert all(list(row) == documented()["`metrics.jsonl` of a training"] for row in run.rows("metrics"))
+    assert set(run.result()) == set(documented()["`result.json` of a training"])
