@@ -18,6 +18,7 @@ from nas.augment import normalize
 from nas.command_line import settings_parser
 from nas.config import SearchConfig, TrainConfig, build_config, read_settings
 from nas.removal import removal_errors
+from nas.report.figures import Chart
 from nas.run_dir import RunDir
 from nas.search import Search
 from nas.table9 import command as table9
@@ -476,3 +477,10 @@ def test_a_report_and_figures_are_written_beside_the_table(finished):
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         assert re.sub("[^a-z0-9+]+", "-", root[0].text.lower()).strip("-") == name  # its title is drawn
         assert "var(" not in picture and "currentColor" not in picture  # nothing that only a page says
+
+
+def test_a_figure_has_room_for_a_long_title():
+    chart = Chart("What a supernet loses without an operator, darts+sandglass", '<svg viewBox="0 0 316.8 194.4"/>')
+    title = ElementTree.fromstring(chart.as_file())[0]
+    assert title.text == chart.title
+    assert 6 + 0.65 * float(title.attrib["font-size"]) * len(title.text) < 316.8  # bold DejaVu Sans, a wide face
