@@ -4,8 +4,7 @@ An error of a network is a draw: another seed gives another. All intervals are o
 """
 
 import math
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,8 @@ from scipy import stats
 
 LEVEL = 0.95
 LEAST_FOR_BOOTSTRAP = 8  # values; of fewer, resampling says less than Student's t
-MOST_FOR_ALL = 2**16  # ways to permute
-SOME = 9999  # random ones, where there are more
+MOST_FOR_ALL_SIGNS = 16  # pairs; of more, some
+SOME_SIGNS = 9999
 MOST_RUNS = 100_000
 
 
@@ -37,56 +36,19 @@ def summarize(values: Sequence[float]) -> dict[str, Any]:
 def compare_paired(a: Sequence[float], b: Sequence[float]) -> dict[str, Any]:
     """`summarize` of the differences b - a of pairs, with the p of the permutation test of their mean.
 
-    The test flips the signs of the differences in all 2^n ways and is exact, or of more than 16 pairs in 9,999 random
-    ones. No p is below `least_p`. p is None where there are fewer than two pairs.
+    The test flips the signs of the differences in all 2^n ways, so that it is exact, or of more than 16 pairs in 9,999
+    random ones. No p is below `least_p`. p is None where there are fewer than two pairs.
     """
-    differences = [right - left for left, right in zip(a, b, strict=True)]
-    ways = 2 ** len(differences)
+    differences = np.array([right - left for left, right in zip(a, b, strict=True)], float)
+    is_exact = len(differences) <= MOST_FOR_ALL_SIGNS
     p = None
     if len(differences) > 1:
-        sample = (np.asarray(differences, float),)
-        p = _permutation_p(sample, np.mean, "samples", ways)
-    return summarize(differences) | {"p": p, **_what_it_can_show(ways)}
-
-
-def compare_unpaired(a: Sequence[float], b: Sequence[float]) -> dict[str, Any]:
-    """The difference of the means b - a of two independent samples, Welch's interval, p of the permutation test.
-
-    `n` is how many values each has. The test divides the values in all ways and is exact, or where there are more than
-    65,536 in 9,999 random ones. No p is below `least_p`. The others are None where a sample has fewer than two values.
-    """
-    ways = math.comb(len(a) + len(b), len(a))
-    if min(len(a), len(b)) < 2:
-        return {"n": [len(a), len(b)], "mean": None, "t_interval": None, "p": None, **_what_it_can_show(ways)}
-    left, right = np.asarray(a, float), np.asarray(b, float)
-    interval = None
-    if left.std() or right.std():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # scipy's, where all values of one sample are equal
-            found = stats.ttest_ind(right, left, equal_var=False).confidence_interval(LEVEL)
-        interval = [float(found.low), float(found.high)]
-    p = _permutation_p((left, right), lambda x, y, axis: y.mean(axis) - x.mean(axis), "independent", ways)
-    difference = float(right.mean() - left.mean())
-    return {"n": [len(a), len(b)], "mean": difference, "t_interval": interval, "p": p, **_what_it_can_show(ways)}
-
-
-def _permutation_p(samples: tuple[np.ndarray, ...], statistic: Callable, kind: str, ways: int) -> float:
-    some = math.inf if ways <= MOST_FOR_ALL else SOME
-    test = stats.permutation_test(
-        samples,
-        statistic,
-        permutation_type=kind,
-        vectorized=True,
-        n_resamples=some,
-        rng=np.random.default_rng(0),  # so that the same runs have the same p
-    )
-    return float(test.pvalue)
-
-
-def _what_it_can_show(ways: int) -> dict[str, Any]:
-    """The least p of a two-sided permutation test with so many ways to permute, and whether it tries all."""
-    is_exact = ways <= MOST_FOR_ALL
-    return {"least_p": min(1.0, 2 / (ways if is_exact else SOME + 1)), "is_exact": is_exact}
+        ways = math.inf if is_exact else SOME_SIGNS
+        rng = np.random.default_rng(0)  # so that the same runs have the same p
+        test = stats.permutation_test((differences,), np.mean, permutation_type="samples", n_resamples=ways, rng=rng)
+        p = float(test.pvalue)
+    least_p = min(1.0, 2 / (2 ** len(differences) if is_exact else SOME_SIGNS + 1))
+    return summarize(differences) | {"p": p, "least_p": least_p, "is_exact": is_exact}
 
 
 def runs_needed(difference: float, sd: float | None, power: float = 0.8) -> int | None:

@@ -1,5 +1,6 @@
 """Random cells: valid, even, and a function of the seed."""
 
+import json
 from collections import Counter
 
 import pytest
@@ -35,3 +36,9 @@ def test_operators_and_sources_are_drawn_evenly():
             if node == 3:
                 edges[edge.source, edge.operator] += 1
     assert len(edges) == 9 and all(80 < count < 190 for count in edges.values())  # 133 expected
+
+
+def test_random_cells_of_two_spaces_with_as_many_operators_are_the_same_but_for_the_block():
+    for seed in range(20):
+        one, other = (random_genotype(load_space(f"darts+{block}"), seed).to_json() for block in ("ir", "sandglass"))
+        assert json.loads(one.replace("inverted_residual", "sandglass"))["normal"] == json.loads(other)["normal"]

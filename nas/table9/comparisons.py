@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import Any, NamedTuple
 
-from nas.statistics import compare_paired, compare_unpaired, runs_needed
+from nas.statistics import compare_paired, runs_needed
 
 PAPER_DIFFERENCE = 0.13  # points of test error between the first row of the paper's table and the third
 LEVEL = 0.05
@@ -12,7 +12,11 @@ NEEDED = "runs_needed_for_0.13_points"
 
 
 class Compared(NamedTuple):
-    """A figure in which two spaces are compared: the list of a space's rows, the key in them, and its names."""
+    """A figure in which two spaces are compared in pairs of one seed: a space's list of rows, the key in them, names.
+
+    Runs of one seed saw the same images in the same order; random cells of one seed are the same but for the operators
+    in which two spaces of as many differ.
+    """
 
     rows: str
     key: str
@@ -20,7 +24,6 @@ class Compared(NamedTuple):
     of: str  # what a row is
     unit: str = "points"
     scale: float = 1
-    paired: bool = True  # by seed: runs of one seed saw the same images in the same order
 
 
 COMPARED = {
@@ -29,7 +32,7 @@ COMPARED = {
         "searches", "held_out_error_percent", "held-out error after the short training", "found cells each"
     ),
     "random_test_error_percent": Compared(
-        "random", "test_error_percent", "test error of random cells", "random cells", paired=False
+        "random", "test_error_percent", "test error of random cells", "random cells each"
     ),
     "parameters": Compared(
         "searches", "parameters", "parameters", "found cells each, at 36 channels and 20 cells", "M", 1e6
@@ -83,11 +86,8 @@ def _compare(a: str, b: str, spaces: Mapping[str, Any]) -> dict[str, Any]:
             {row["seed"]: row[compared.key] for row in spaces[name][compared.rows] if row[compared.key] is not None}
             for name in (a, b)
         )
-        if compared.paired:
-            seeds = sorted(left.keys() & right.keys())
-            found[figure] = compare_paired([left[seed] for seed in seeds], [right[seed] for seed in seeds])
-        else:
-            found[figure] = compare_unpaired([*left.values()], [*right.values()])
+        seeds = sorted(left.keys() & right.keys())
+        found[figure] = compare_paired([left[seed] for seed in seeds], [right[seed] for seed in seeds])
     for figure in ("test_error_percent", "held_out_error_percent"):
         found[figure][NEEDED] = runs_needed(PAPER_DIFFERENCE, found[figure]["sd"])
     return found
@@ -116,24 +116,19 @@ def _conclude(comparison: dict[str, Any]) -> list[str]:
 def _sentence(figure: str, comparison: dict[str, Any]) -> str:
     """The difference of two spaces in one figure, its interval, and what its test says or cannot say."""
     (a, b), compared, found = comparison["spaces"], COMPARED[figure], comparison[figure]
-    n = f"{found['n']}" if compared.paired else "{} and {}".format(*found["n"])
-    interval = zero = ""
-    if found["t_interval"]:
-        low, high = (bound / compared.scale for bound in found["t_interval"])
-        interval = f", 95 % interval {low:+.2f} to {high:+.2f}"
-        zero = (
-            f"the interval, right if errors are normal, {'leaves zero out' if low * high > 0 else 'has zero in it'}; "
-        )
-    said = f"{found['mean'] / compared.scale:+.2f} {compared.unit}{interval} ({n} {compared.of})"
+    mean, low, high = (value / compared.scale for value in (found["mean"], *found["t_interval"]))
+    interval = f"{mean:+.2f} {compared.unit}, 95 % interval {low:+.2f} to {high:+.2f}"
+    said = f"{b} against {a}, {compared.said}: {interval} ({found['n']} {compared.of})"
     test = "exact permutation test" if found["is_exact"] else "permutation test"
     if found["p"] <= LEVEL:
-        meant = f"it differs from zero ({test}, p = {found['p']:.2g})"
-    elif found["least_p"] > LEVEL:
-        meant = f"{zero}{n} {'pairs' if compared.paired else 'runs'} cannot show a difference at 5 % by the {test}"
-        meant += f" (p = {found['p']:.2g}, never below {found['least_p']:.2g})"
-    else:
-        meant = f"it cannot be told from chance ({test}, p = {found['p']:.2g})"
-    return f"{b} against {a}, {compared.said}: {said}: {meant}."
+        return f"{said}: it differs from zero ({test}, p = {found['p']:.2g})."
+    if found["least_p"] <= LEVEL:
+        return f"{said}: it cannot be told from chance ({test}, p = {found['p']:.2g})."
+    zero = "leaves zero out" if low * high > 0 else "has zero in it"
+    return (
+        f"{said}: the interval, right if differences are normal, {zero}; {found['n']} pairs cannot show a difference at"
+        f" 5 % by the {test} (p = {found['p']:.2g}, never below {found['least_p']:.2g})."
+    )
 
 
 def _conclude_about_random(name: str, space: Mapping[str, Any]) -> list[str]:
