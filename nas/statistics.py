@@ -39,13 +39,14 @@ def compare_paired(a: Sequence[float], b: Sequence[float]) -> dict[str, Any]:
     The test flips the signs of the differences in all 2^n ways, so that it is exact, or of more than 16 pairs in 9,999
     random ones. No p is below `least_p`. p is None where there are fewer than two pairs.
     """
-    differences = np.array([right - left for left, right in zip(a, b, strict=True)], float)
+    differences = [right - left for left, right in zip(a, b, strict=True)]
     is_exact = len(differences) <= MOST_FOR_ALL_SIGNS
     p = None
     if len(differences) > 1:
         ways = math.inf if is_exact else SOME_SIGNS
         rng = np.random.default_rng(0)  # so that the same runs have the same p
-        test = stats.permutation_test((differences,), np.mean, permutation_type="samples", n_resamples=ways, rng=rng)
+        sample = (np.asarray(differences, float),)
+        test = stats.permutation_test(sample, np.mean, permutation_type="samples", n_resamples=ways, rng=rng)
         p = float(test.pvalue)
     least_p = min(1.0, 2 / (2 ** len(differences) if is_exact else SOME_SIGNS + 1))
     return summarize(differences) | {"p": p, "least_p": least_p, "is_exact": is_exact}
