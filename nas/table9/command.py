@@ -89,7 +89,8 @@ def _remove_operators(plan: Plan) -> None:
     from nas.removal import removal_errors
 
     for job in plan.jobs:
-        if job.stage == "search" and job.run.is_finished():
+        if job.stage == "search" and job.run.is_finished() and job.run.removal() is None:
+            print(f"{job.title}: its supernet is tested without each operator", flush=True)
             try:
                 removal_errors(job.run)
             except InputError as error:
