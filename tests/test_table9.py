@@ -276,7 +276,8 @@ def test_a_supernet_that_is_gone_costs_a_note_and_not_the_table(finished, capsys
 def test_it_is_said_when_supernets_are_tested_without_operators(finished, capsys):
     folder_of(finished, "plain", "search").path.joinpath("removal.json").unlink()
     assert reproduce_table9(CALL) == 0
-    assert capsys.readouterr().out.splitlines()[0] == "plain, search, seed 0: its supernet is tested without each operator"
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "plain, search, seed 0: its supernet is tested without each operator"
 
 
 def test_a_command_that_is_stopped_removes_no_operators(finished, monkeypatch):
