@@ -147,7 +147,7 @@ def test_a_table_shows_what_is_finished_though_the_table_was_never_written(tmp_p
     found = page(table_runs(tmp_path))
     assert "26.00 ± 1.41" in found.text and "13.29 to 38.71" in found.text  # t of 1 degree: 12.71
     assert "1 of 2" in found.text and "2 of 2" in found.text
-    assert "3.11" in found.text and "Nothing yet: too few runs are finished." in found.text
+    assert "3.11" in found.text and "Nothing: too few runs are finished" in found.text
     pictures = [a for a in found.all("svg") if a["aria-label"].startswith(("Normal cell.", "Reduction cell."))]
     assert len(pictures) == 6
     assert "unfinished" in found.text and found.all("meta", http_equiv="refresh")
