@@ -2,7 +2,7 @@
 
 import sys
 
-from nas.cli import search
+from nas.commands.search import search
 
 if __name__ == "__main__":
     sys.exit(search())

@@ -2,7 +2,7 @@
 
 import sys
 
-from nas.cli import train
+from nas.commands.train import train
 
 if __name__ == "__main__":
     sys.exit(train())

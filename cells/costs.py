@@ -1,40 +1,53 @@
-"""What a genotype's network costs, summed from its parts: the same numbers as `describe_network`, in a moment.
+"""What a genotype's network costs, summed from its parts, without building it.
 
-`describe_network` builds all cells, a second for 20 of them. A report asks after every epoch of a search; the cells of
-a space share their operators, so each is counted once for each width, stride and resolution.
+A report asks after every epoch of a search; the cells of a space share their operators, so each is counted once for
+each width, stride and resolution.
 """
 
 from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from cells.genotype import Genotype
+from cells.network import AuxiliaryHead, auxiliary_index, check_operators
 from cells.stacking import CellInputs, CellSpec, build_stem, edge_stride, stack_cells
 from search_spaces.complexity import count_madds, count_parameters
-from search_spaces.registry import Operator, get_operator
+from search_spaces.operator import Operator
+from search_spaces.registry import get_operator
+
+
+class Costs(NamedTuple):
+    """Learnable numbers without the auxiliary head, as the literature counts, and with it.
+
+    Multiply-adds are those of convolutions and linear layers for one image, without it.
+    """
+
+    parameters: int
+    parameters_with_auxiliary: int
+    madds: int
 
 
 def network_costs(
     genotype: Genotype, channels: int = 36, layers: int = 20, classes: int = 10, image_size: int = 32
-) -> tuple[int, int]:
-    """(parameters, multiply-adds for one image) of the genotype's network without the auxiliary head.
-
-    Raises InputError if the genotype names an operator that is not registered.
-    """
+) -> Costs:
+    """Of the genotype's network. Raises InputError if it names an operator that is not registered."""
+    check_operators(genotype)
     operators = tuple(map(get_operator, genotype.operators))  # a name may come to mean another operator
-    return _network_cost(genotype, operators, channels, layers, classes, image_size)
+    return _network_costs(genotype, operators, channels, layers, classes, image_size)
 
 
 @lru_cache(maxsize=1000)
-def _network_cost(
+def _network_costs(
     genotype: Genotype, operators: tuple[Operator, ...], channels: int, layers: int, classes: int, image_size: int
-) -> tuple[int, int]:
+) -> Costs:
     with torch.device("meta"):  # no memory is taken, and nothing is drawn at random
         specs = stack_cells(layers, channels, len(genotype.normal.concat), len(genotype.reduce.concat))
-        parts = _parts(genotype, specs, channels, classes, image_size)
-        return _sum(parts)
+        parameters, madds = _sum(_parts(genotype, specs, channels, classes, image_size))
+        head = AuxiliaryHead(specs[auxiliary_index(layers)].output_channels, classes)
+        return Costs(parameters, parameters + count_parameters(head), madds)
 
 
 def _parts(

@@ -1,6 +1,6 @@
-"""From softmax weights to a genotype (DARTS, section 2.4)."""
+"""From operator weights to a genotype, by a rule that has a name. A new rule is a function, and a line in `RULES`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from cells.genotype import CellGenotype, Edge, Genotype
@@ -16,17 +16,17 @@ class Array(Protocol):
 Table = Sequence[Sequence[float]] | Array
 
 
-def discretize(normal: Table, reduce: Table, space: SearchSpace, found_by: Mapping | None = None) -> Genotype:
-    """The genotype that keeps each node's `space.edges_per_node` strongest edges.
+def discretize(
+    normal: Table, reduce: Table, space: SearchSpace, found_by: Mapping | None = None, rule: str = "strongest edges"
+) -> Genotype:
+    """The genotype that a rule of `RULES` makes of softmax weights.
 
-    An edge is as strong as its best operator other than "none", and keeps that operator; ties go to the lower source
-    and to the earlier operator. `normal` and `reduce` are softmax weights of shape (edges, operators), in the order
-    of `space.edges` and `space.operators`, as nested lists, tensors or arrays. The edges of a node come strongest
-    first, as the reference prints them.
+    `normal` and `reduce` are of shape (edges, operators), in the order of `space.edges` and `space.operators`, as
+    nested lists, tensors or arrays.
 
     Raises ValueError if a table has another shape or a row does not sum to 1: logits rank edges differently.
     """
-    normal_cell, reduce_cell = (_strongest(_checked(table, space), space) for table in (normal, reduce))
+    normal_cell, reduce_cell = (RULES[rule](_checked(table, space), space) for table in (normal, reduce))
     return Genotype(normal_cell, reduce_cell, space.name, dict(found_by or {}))
 
 
@@ -41,7 +41,12 @@ def _checked(table: Table, space: SearchSpace) -> list[list[float]]:
     return rows
 
 
-def _strongest(rows: list[list[float]], space: SearchSpace) -> CellGenotype:
+def strongest_edges(rows: list[list[float]], space: SearchSpace) -> CellGenotype:
+    """The cell that keeps each node's `space.edges_per_node` strongest edges (DARTS, section 2.4: two).
+
+    An edge is as strong as its best operator other than "none", and keeps that operator; ties go to the lower source
+    and to the earlier operator. The edges of a node come strongest first, as the reference prints them.
+    """
     kept_columns = [column for column, name in enumerate(space.operators) if name != "none"]
     nodes = []
     for node in range(2, space.nodes + 2):
@@ -53,3 +58,6 @@ def _strongest(rows: list[list[float]], space: SearchSpace) -> CellGenotype:
         candidates.sort(key=lambda candidate: -candidate[0])  # stable: equals stay in order of source
         nodes.append(tuple(edge for _, edge in candidates[: space.edges_per_node]))
     return CellGenotype(tuple(nodes), concat=tuple(range(2, space.nodes + 2)))
+
+
+RULES: dict[str, Callable[[list[list[float]], SearchSpace], CellGenotype]] = {"strongest edges": strongest_edges}

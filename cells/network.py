@@ -3,11 +3,10 @@
 import torch
 from torch import nn
 
-from cells.fast import accelerate
+from cells.compiled.fused import accelerate
+from cells.execution import USUAL, Execution
 from cells.genotype import CellGenotype, Genotype
-from cells.precision import computing_in
 from cells.stacking import CellInputs, CellSpec, build_stem, edge_stride, stack_cells
-from search_spaces.complexity import count_madds, count_parameters
 from search_spaces.errors import InputError
 from search_spaces.registry import build_operator, get_operator
 
@@ -94,9 +93,8 @@ def halves_pooled(x: torch.Tensor) -> torch.Tensor:
 class Network(nn.Module):
     """The network of a genotype: images (N, 3, H, W) -> (logits, auxiliary logits or None).
 
-    Auxiliary logits come in training mode only. Without `compiled`, PyTorch's own layers run on a CPU, too. With a
-    `precision` of less than float32, products are made in it (autocast). Raises InputError if the genotype names an
-    operator that is not registered.
+    Auxiliary logits come in training mode only. Raises InputError if the genotype names an operator that is not
+    registered.
     """
 
     def __init__(
@@ -106,29 +104,26 @@ class Network(nn.Module):
         layers: int,
         classes: int,
         auxiliary: bool = True,
-        compiled: bool = True,
-        precision: torch.dtype = torch.float32,
+        execution: Execution = USUAL,
     ):
         super().__init__()
         check_operators(genotype)
         self.genotype = genotype
-        self.precision = precision
+        self.execution = execution
         self.stem = build_stem(channels)
         specs = stack_cells(layers, channels, len(genotype.normal.concat), len(genotype.reduce.concat))
         cells = [NetworkCell(genotype.reduce if spec.reduction else genotype.normal, spec) for spec in specs]
-        self.cells = nn.ModuleList(map(accelerate, cells) if compiled else cells)
-        self.auxiliary_index = 2 * layers // 3
+        self.cells = nn.ModuleList(map(accelerate, cells) if execution.compiled else cells)
+        self.auxiliary_index = auxiliary_index(layers)
         head = AuxiliaryHead(specs[self.auxiliary_index].output_channels, classes) if auxiliary else None
         self.auxiliary_head = head
         self.classifier = nn.Linear(specs[-1].output_channels, classes)
 
     def forward(self, images: torch.Tensor, drop_path_probability: float | torch.Tensor = 0.0) -> Logits:
-        with computing_in(self.precision, images.device):
+        with self.execution.computing_on(images.device):
             logits, auxiliary_logits = self._logits(images, drop_path_probability)
-        if self.precision != torch.float32:
-            logits = logits.float()
-            auxiliary_logits = None if auxiliary_logits is None else auxiliary_logits.float()
-        return logits, auxiliary_logits
+        as_result = self.execution.as_result
+        return as_result(logits), None if auxiliary_logits is None else as_result(auxiliary_logits)
 
     def _logits(self, images: torch.Tensor, drop_path_probability: float | torch.Tensor) -> Logits:
         auxiliary_logits = None
@@ -140,6 +135,11 @@ class Network(nn.Module):
         return self.classifier(input1.mean(dim=(2, 3))), auxiliary_logits
 
 
+def auxiliary_index(layers: int) -> int:
+    """The cell behind which the auxiliary head stands."""
+    return 2 * layers // 3
+
+
 def check_operators(genotype: Genotype) -> None:
     """Raises InputError if the genotype names an operator that is not registered."""
     for name in genotype.operators:
@@ -147,21 +147,3 @@ def check_operators(genotype: Genotype) -> None:
             get_operator(name)
         except InputError as error:
             raise InputError(f"genotype: {error}") from None
-
-
-def describe_network(
-    genotype: Genotype, channels: int = 36, layers: int = 20, classes: int = 10, image_size: int = 32
-) -> dict[str, int]:
-    """What the genotype's network costs, without building it in memory.
-
-    `parameters` (without the auxiliary head, as the literature counts), `parameters_with_auxiliary`, and `madds`, the
-    multiply-adds of convolutions and linear layers for one image without the auxiliary head.
-    """
-    with torch.device("meta"):
-        network = Network(genotype, channels, layers, classes)
-    with_auxiliary = count_parameters(network)
-    return {
-        "parameters": with_auxiliary - count_parameters(network.auxiliary_head),  # type: ignore[arg-type]
-        "parameters_with_auxiliary": with_auxiliary,
-        "madds": count_madds(network, (1, 3, image_size, image_size)),
-    }

@@ -3,22 +3,25 @@
     node = sum over its edges of  sum over operators of  softmax(alpha)[edge, operator] * operator(source)
 
 What is not computed as it is written: "none" adds zero, so it only takes its share of the softmax. An operator without
-parameters gives the same tensor on every edge that leaves a node, so it runs once a node. How an operator's layers run
-on a CPU is in cells/fast.py.
+parameters gives the same tensor on every edge that leaves a node, so it runs once a node. On a CPU, cells/compiled has
+the same sums in fewer passes over memory.
 """
 
 import ctypes
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from cells.fast import Sums, accelerate, as_units, fused_sums
-from cells.precision import computing_in
+from cells.compiled.fused import accelerate, runs_compiled
+from cells.compiled.mixed import add_nodes, add_weighted
+from cells.execution import USUAL, Execution
+from cells.relaxation import softmax
 from cells.stacking import CellInputs, CellSpec, build_stem, edge_stride, stack_cells
 from search_spaces.registry import get_operator
 from search_spaces.space import SearchSpace
@@ -47,6 +50,7 @@ class SearchCell(nn.Module):
     def __init__(self, space: SearchSpace, spec: CellSpec, compiled: bool = True):
         super().__init__()
         self.space = space
+        self.compiled = compiled
         self.reduction = spec.reduction
         inputs = CellInputs(spec, affine=False)
         self.inputs = accelerate(inputs) if compiled else inputs
@@ -81,49 +85,22 @@ class SearchCell(nn.Module):
     def forward(self, input0: torch.Tensor, input1: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """weights: (edges, operators), the softmax of the alphas."""
         nodes = list(self.inputs(input0, input1))
-        totals: dict[int, torch.Tensor] = {}
-        for source in range(self.space.nodes + 1):
-            edges = [edge for edge, (start, _) in enumerate(self.space.edges) if start == source]
-            self._add_mixed_operations(source, edges, nodes[source], weights, totals)
-            if source:  # the next node has now all its edges
-                nodes.append(totals[source + 1])
+        own = [edge.candidates for edge in self.edges]
+        if self.compiled and runs_compiled(nodes[0]):
+            add_nodes(nodes, self.space.edges, self.space.operators, self.shared, own, weights)
+            return torch.cat(nodes[2:], dim=1)
+        free: list[dict[str, torch.Tensor]] = []  # for each node, what its operators without parameters give
+        for target in range(2, self.space.nodes + 2):
+            for source in range(len(free), target):
+                free.append({name: operator(nodes[source]) for name, operator in self.shared[source].items()})
+            node = None  # every node has an edge, and every edge an operator
+            for edge, (source, end) in enumerate(self.space.edges):
+                for column, name in enumerate(self.space.operators):
+                    if end == target and name != "none":
+                        y = free[source][name] if name in free[source] else own[edge][name](nodes[source])
+                        node = add_weighted(node, weights[edge, column], y)
+            nodes.append(node)  # type: ignore[arg-type]
         return torch.cat(nodes[2:], dim=1)
-
-    def _add_mixed_operations(
-        self, source: int, edges: list[int], x: torch.Tensor, weights: torch.Tensor, totals: dict[int, torch.Tensor]
-    ) -> None:
-        """Adds, for each edge that leaves x, sum over operators of weights[edge, operator] * operator(x) to its target.
-
-        What is a chain of units goes into one call for all edges (`fused_sums`), the rest is added one by one.
-        """
-        targets = [self.space.edges[edge][1] for edge in edges]
-        column = {name: index for index, name in enumerate(self.space.operators)}
-        shared, own = self.shared[source], [self.edges[edge].candidates for edge in edges]
-
-        def add(edge: int, name: str, y: torch.Tensor) -> None:
-            target, weight = self.space.edges[edge][1], weights[edge, column[name]]
-            totals[target] = torch.addcmul(totals[target], y, weight) if target in totals else weight * y
-
-        chains: list[dict[str, Any]] = [
-            {name: as_units(operator, x) for name, operator in candidates.items()} for candidates in own
-        ]
-        fused = [name for name in own[0] if all(units[name] for units in chains)]
-        as_shared = {name: as_units(operator, x) for name, operator in shared.items()} if fused else {}
-        fused_shared = {name: units for name, units in as_shared.items() if units is not None}
-        for name, operator in shared.items():
-            if name not in fused_shared:
-                y = operator(x)
-                for edge in edges:
-                    add(edge, name, y)
-        for edge, candidates in zip(edges, own, strict=True):
-            for name, operator in candidates.items():
-                if name not in fused:
-                    add(edge, name, operator(x))
-        if fused:
-            sums = Sums([[units[name] for name in fused] for units in chains], list(fused_shared.values()))
-            matrix = weights[edges][:, [column[name] for name in (*fused_shared, *fused)]]
-            bases = [totals.get(target) for target in targets]
-            totals.update(zip(targets, fused_sums(x, sums, matrix, bases), strict=True))
 
 
 class Supernet(nn.Module):
@@ -132,9 +109,7 @@ class Supernet(nn.Module):
     All normal cells share one table of alphas, all reduction cells the other; each is (edges, operators), in the
     order of `space.edges` and `space.operators`, and starts at 1e-3 times standard normal noise (reference code).
 
-    With `recompute`, a backward pass computes each cell's tensors again instead of having stored them: the same bits
-    for a fraction of the memory, in about 1.6 times the time. Without `compiled`, PyTorch's own layers run on a CPU.
-    With a `precision` of less than float32, products are made in it (autocast); logits and parameters are float32.
+    `relax` makes operator weights of the alphas.
     """
 
     def __init__(
@@ -143,17 +118,16 @@ class Supernet(nn.Module):
         channels: int,
         layers: int,
         classes: int,
-        recompute: bool = False,
-        compiled: bool = True,
-        precision: torch.dtype = torch.float32,
+        execution: Execution = USUAL,
+        relax: Callable[[torch.Tensor], torch.Tensor] = softmax,
     ):
         super().__init__()
         self.space = space
-        self.recompute = recompute
-        self.precision = precision
+        self.execution = execution
+        self.relax = relax
         self.stem = build_stem(channels)
         specs = stack_cells(layers, channels, space.nodes, space.nodes)
-        self.cells: Any = nn.ModuleList(SearchCell(space, spec, compiled) for spec in specs)
+        self.cells: Any = nn.ModuleList(SearchCell(space, spec, execution.compiled) for spec in specs)
         self.classifier = nn.Linear(specs[-1].output_channels, classes)
         shape = (len(space.edges), len(space.operators))
         self.alphas_normal = nn.Parameter(1e-3 * torch.randn(shape))
@@ -168,22 +142,21 @@ class Supernet(nn.Module):
         return [parameter for name, parameter in self.named_parameters() if not name.startswith("alphas_")]
 
     def operator_weights(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """softmax(alphas) of the normal and the reduction cells, each (edges, operators)."""
-        return self.alphas_normal.softmax(dim=-1), self.alphas_reduce.softmax(dim=-1)
+        """What the alphas weigh the operators of the normal and the reduction cells by, each (edges, operators)."""
+        return self.relax(self.alphas_normal), self.relax(self.alphas_reduce)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        if self.recompute:
+        if self.execution.recompute:
             give_back_freed_memory()
-        with computing_in(self.precision, images.device):
-            logits = self._logits(images)
-        return logits if self.precision == torch.float32 else logits.float()  # float64 stays
+        with self.execution.computing_on(images.device):
+            return self.execution.as_result(self._logits(images))
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
         tables = self.operator_weights()
         input0 = input1 = self.stem(images)
         for cell in self.cells:
             arguments = (input0, input1, tables[cell.reduction])
-            if self.recompute and torch.is_grad_enabled():
+            if self.execution.recompute and torch.is_grad_enabled():
                 output = checkpoint(
                     cell,
                     *arguments,
@@ -194,6 +167,16 @@ class Supernet(nn.Module):
                 output = cell(*arguments)
             input0, input1 = input1, output
         return self.classifier(input1.mean(dim=(2, 3)))
+
+
+@contextmanager
+def in_float32(supernet: Supernet) -> Iterator[None]:
+    """Inside, the supernet's forward passes round to nothing less than its parameters do."""
+    execution, supernet.execution = supernet.execution, replace(supernet.execution, precision=torch.float32)
+    try:
+        yield
+    finally:
+        supernet.execution = execution
 
 
 def give_back_freed_memory() -> None:

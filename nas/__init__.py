@@ -7,17 +7,17 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
-    "RunDir": "run_dir",
+    "RunDir": "run.folder",
     "SearchConfig": "config",
     "TrainConfig": "config",
-    "evaluate": "evaluation",
-    "load_data": "data",
-    "load_trained_network": "evaluation",
-    "run_search": "search",
-    "run_training": "train",
-    "search_cell": "library",
-    "train_cell": "library",
-    "train_over_seeds": "library",
+    "evaluate": "training.evaluation",
+    "load_data": "data.datasets",
+    "load_trained_network": "training.evaluation",
+    "run_search": "search.search",
+    "run_training": "training.training",
+    "search_cell": "notebook.functions",
+    "train_cell": "notebook.functions",
+    "train_over_seeds": "notebook.functions",
 }
 __all__ = sorted(_HOME)
 

@@ -6,7 +6,7 @@ et al., ICLR 2019, as its reference code runs it. Unknown keys and values of the
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -46,6 +46,7 @@ class Settings(BaseModel):
     """What both commands share."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    command: ClassVar[str]  # the command whose settings these are, and their section in a file
 
     data: str = Field("cifar10", description="cifar10, digits, or a folder with train/<class>/* and test/<class>/*")
     image_size: Pixels | None = Field(None, description="pixels a side; the data's own size if not given")
@@ -83,6 +84,8 @@ class Settings(BaseModel):
 class SearchConfig(Settings):
     """Settings of a search; defaults of DARTS, section 3.1 and A.1, and its reference code."""
 
+    command = "search"
+
     space: str = Field("darts", description="darts, darts+ir, darts+sandglass, darts+NAME, or a YAML file")
     order: Annotated[Literal[1, 2], BeforeValidator(_whole)] = Field(
         2, description="gradient of the alphas: first or second order (DARTS, eq. 7)"
@@ -113,6 +116,8 @@ class SearchConfig(Settings):
 
 class TrainConfig(Settings):
     """Settings of retraining; defaults of DARTS, section 3.2 and A.2, and its reference code."""
+
+    command = "train"
 
     channels: Count = Field(36, description="initial channels of the network")
     layers: Count = Field(20, description="cells of the network")

@@ -23,17 +23,18 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from cells.fast import can_compile
-from cells.genotype import load_genotype
+from cells.architecture import CellArchitecture
+from cells.compiled.fused import can_compile
+from cells.genotype_file import load_genotype
 from cells.supernet import Supernet, build_candidate
-from nas.architect import Unrolling, first_order_gradients, second_order_gradients
-from nas.captured import WARM_UP, as_graph
 from nas.config import SearchConfig, TrainConfig
-from nas.data import DataSummary
-from nas.device import DTYPES, arithmetic, check_precision, resolve_device
-from nas.estimate import estimate_search
-from nas.search import SearchState, bilevel_step
-from nas.train import TrainState, training_step
+from nas.data.image_data import DataSummary
+from nas.experiment.estimate import estimate_search
+from nas.machine.cuda_graph import WARM_UP, as_graph
+from nas.machine.device import DTYPES, arithmetic, check_precision, resolve_device
+from nas.search.architect import Unrolling, first_order_gradients, second_order_gradients
+from nas.search.bilevel import SearchState, bilevel_step
+from nas.training.training import TrainState, training_step
 from search_spaces.registry import get_operator
 from search_spaces.space import load_space
 from textbook import TextbookSupernet, textbook_alpha_gradients, textbook_step
@@ -154,7 +155,7 @@ def make_retrainer(name: str, arguments):
     torch.manual_seed(0)
     device = resolve_device(arguments.device)
     config = TrainConfig(layers=5, device=arguments.device, compile=name != "plain", precision=arguments.precision)
-    state = TrainState(config, load_genotype("darts_v2"), CLASSES, device)
+    state = TrainState(config, CellArchitecture(load_genotype("darts_v2")), CLASSES, device)
     images = torch.randn(config.batch_size, 3, arguments.image_size, arguments.image_size, device=device)
     if name == "plain":
         state.network.to(memory_format=torch.contiguous_format)

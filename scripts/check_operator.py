@@ -2,7 +2,7 @@
 
 import sys
 
-from nas.tools import check_operator
+from nas.commands.operators import check_operator
 
 if __name__ == "__main__":
     sys.exit(check_operator())

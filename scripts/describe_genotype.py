@@ -2,7 +2,7 @@
 
 import sys
 
-from nas.tools import describe_genotype
+from nas.commands.genotypes import describe_genotype
 
 if __name__ == "__main__":
     sys.exit(describe_genotype())

@@ -2,7 +2,7 @@
 
 import sys
 
-from nas.tools import draw_cells
+from nas.commands.genotypes import draw_cells
 
 if __name__ == "__main__":
     sys.exit(draw_cells())

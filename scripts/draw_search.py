@@ -2,7 +2,7 @@
 
 import sys
 
-from nas.animation import animate_search
+from nas.commands.animation import animate_search
 
 if __name__ == "__main__":
     sys.exit(animate_search())

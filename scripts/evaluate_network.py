@@ -2,7 +2,7 @@
 
 import sys
 
-from nas.evaluate_network import evaluate_network
+from nas.commands.evaluate import evaluate_network
 
 if __name__ == "__main__":
     sys.exit(evaluate_network())

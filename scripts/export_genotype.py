@@ -2,7 +2,7 @@
 
 import sys
 
-from nas.interchange.commands import export_genotype
+from nas.commands.interchange import export_genotype
 
 if __name__ == "__main__":
     sys.exit(export_genotype())

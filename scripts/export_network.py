@@ -2,7 +2,7 @@
 
 import sys
 
-from nas.interchange.commands import export_network
+from nas.commands.interchange import export_network
 
 if __name__ == "__main__":
     sys.exit(export_network())

@@ -2,7 +2,7 @@
 
 import sys
 
-from nas.interchange.commands import import_reference
+from nas.commands.interchange import import_reference
 
 if __name__ == "__main__":
     sys.exit(import_reference())

@@ -33,7 +33,15 @@ COMMANDS = {
 }
 SPACE = "operators: [none, skip_connect, dil_conv_3x3]\nnodes: 2\n"
 KILLS_OF_A_RUN = 8  # then it is let go on to its end
-PRELOADED = ["nas.cli", "nas.search", "nas.train", "nas.estimate", "nas.data", "sklearn.datasets", "torch._dynamo"]
+PRELOADED = [
+    "nas.commands.search",
+    "nas.search.search",
+    "nas.training.training",
+    "nas.experiment.estimate",
+    "nas.data.datasets",
+    "sklearn.datasets",
+    "torch._dynamo",
+]
 
 
 def main(argv=None) -> int:
@@ -120,7 +128,8 @@ def carry_out(command: str, run: Path, die_at: int | None, writer):
     """In the process: the command as typed, with its writes counted."""
     from tqdm import tqdm
 
-    from nas import checkpoint, cli
+    from nas.commands import search as cli
+    from nas.run import checkpoint
 
     writes = 0
     write, replace = checkpoint._write, os.replace
@@ -154,7 +163,7 @@ def content(run: Path) -> dict[str, object]:
     """All that a finished run has computed, file by file, in a form that is equal if it is the same bit for bit."""
     import torch
 
-    from nas.checkpoint import load_checkpoint
+    from nas.run.checkpoint import load_checkpoint
 
     def frozen(value):
         if isinstance(value, torch.Tensor):

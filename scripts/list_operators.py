@@ -2,7 +2,7 @@
 
 import sys
 
-from nas.tools import list_operators
+from nas.commands.operators import list_operators
 
 if __name__ == "__main__":
     sys.exit(list_operators())

@@ -2,7 +2,7 @@
 
 import sys
 
-from nas.report.page import make_report
+from nas.commands.report import make_report
 
 if __name__ == "__main__":
     sys.exit(make_report())

@@ -2,7 +2,7 @@
 
 import sys
 
-from nas.table9.command import reproduce_table9
+from nas.commands.table9 import reproduce_table9
 
 if __name__ == "__main__":
     sys.exit(reproduce_table9())

@@ -8,10 +8,16 @@ from torch.nn.parameter import is_lazy
 
 from search_spaces.complexity import count_madds, count_parameters
 from search_spaces.errors import InputError
-from search_spaces.registry import Operator
+from search_spaces.operator import Operator
+from search_spaces.registry import get_operator
 
 CHANNELS = (16, 36)  # the initial widths of DARTS' search and of its retrained network
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+
+
+def check_operator(name: str) -> dict:
+    """`check_contract` of a registered operator."""
+    return check_contract(get_operator(name))
 
 
 def check_contract(operator: Operator) -> dict:

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from search_spaces.layers import FactorizedReduce, depthwise_separable
-from search_spaces.registry import register_operator
+from search_spaces.operator import register_operator
 
 
 @register_operator("none", kind="none")

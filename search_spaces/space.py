@@ -18,7 +18,8 @@ from typing import Any
 import yaml
 
 from search_spaces.errors import InputError, shown, suggest
-from search_spaces.registry import get_operator, load_plugin, operator_names
+from search_spaces.plugins import load_plugin
+from search_spaces.registry import get_operator, operator_names
 from search_spaces.yaml_mapping import read_mapping
 
 NAMED_SETS = {"ir": ("inverted_residual",)}

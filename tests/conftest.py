@@ -7,9 +7,10 @@ import pytest
 import torch
 from hypothesis import settings
 
-from cells.rendering import system_graphviz
-from search_spaces import registry
+from cells.pictures.rendering import system_graphviz
 from search_spaces.errors import InputError
+from search_spaces.operator import OPERATORS
+from search_spaces.plugins import PLUGINS
 
 torch.set_num_threads(1)
 settings.register_profile("tests", deadline=None, derandomize=True, database=None)
@@ -33,9 +34,9 @@ class Ghost(nn.Module):
 
 @pytest.fixture(autouse=True)
 def _registry_as_before():
-    operators, plugins, modules = dict(registry._OPERATORS), dict(registry._PLUGINS), set(sys.modules)
+    operators, plugins, modules = dict(OPERATORS), dict(PLUGINS), set(sys.modules)
     yield
-    for now, before in ((registry._OPERATORS, operators), (registry._PLUGINS, plugins)):
+    for now, before in ((OPERATORS, operators), (PLUGINS, plugins)):
         now.clear()
         now.update(before)
     for name in set(sys.modules) - modules:
@@ -91,6 +92,5 @@ def refused():
 
 @pytest.fixture
 def without_pictures(monkeypatch):
-    """Searches that draw nothing and count no full-size network: each takes longer than a tiny search itself."""
-    monkeypatch.setattr("nas.search.draw_genotype", lambda genotype, folder: None)
-    monkeypatch.setattr("nas.search.describe_network", lambda genotype: {})
+    """Searches in folders that draw nothing: each picture takes longer than a tiny search itself."""
+    monkeypatch.setattr("nas.report.diagrams.draw_genotype", lambda genotype, folder: None)

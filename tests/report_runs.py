@@ -4,9 +4,9 @@ import json
 from html.parser import HTMLParser
 from pathlib import Path
 
-from cells.genotype import load_genotype
+from cells.genotype_file import load_genotype
 from cells.random_cells import random_genotype
-from nas.run_dir import RunDir
+from nas.run.folder import RunDir
 from tiny_runs import SEARCH, SPACE, TRAIN, begin
 
 COSTS = {"parameters": 2_500_000, "parameters_with_auxiliary": 2_900_000, "madds": 400_000_000}

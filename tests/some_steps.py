@@ -7,12 +7,12 @@ import sys
 
 import torch
 
-from cells.genotype import load_genotype
-from nas import parallel
-from nas.batch_norm import SynchronizedBatchNorm2d
-from nas.loop import RunState
-from nas.search import SearchState, bilevel_step
-from nas.train import TrainState, training_step
+from cells.genotype_file import load_genotype
+from nas.loop.state import RunState
+from nas.machine import processes
+from nas.machine.sync_batch_norm import SynchronizedBatchNorm2d
+from nas.search.bilevel import SearchState, bilevel_step
+from nas.training.training import TrainState, training_step
 from tests.tiny_runs import SEARCH, SPACE, TRAIN, image_data
 
 STEPS = 3
@@ -28,14 +28,14 @@ def all_learned(sync_batch_norm: bool = True) -> dict[str, torch.Tensor]:
         state = SearchState(config, SPACE, 3, device)
         state.supernet.double()
         for step in range(STEPS):
-            train, validation = (parallel.share(batch(step, shift)) for shift in (0, 10))
+            train, validation = (processes.share(batch(step, shift)) for shift in (0, 10))
             state.add(bilevel_step(state, train, validation, config, 0.025))
         found |= {f"order {order}/{name}": value for name, value in tensors(state, "supernet").items()}
     config = TRAIN.model_copy(update={"compile": False, "sync_batch_norm": sync_batch_norm})
     state = TrainState(config, load_genotype("darts_v2"), 3, device)
     state.network.double()
     for step in range(STEPS):
-        state.add(training_step(state, parallel.share(batch(step, 0, 16)), config, 0.025, 0.0))
+        state.add(training_step(state, processes.share(batch(step, 0, 16)), config, 0.025, 0.0))
     return found | {f"training/{name}": value for name, value in tensors(state, "network").items()}
 
 
@@ -52,16 +52,16 @@ def tensors(state: RunState, part: str) -> dict[str, torch.Tensor]:
 
 def main(path: str):
     learned = all_learned()
-    first = parallel.from_first(learned)
+    first = processes.from_first(learned)
     assert learned.keys() == first.keys() and all(torch.equal(learned[name], first[name]) for name in first)
     local = all_learned(sync_batch_norm=False)
     norm = SynchronizedBatchNorm2d(3).double()
     x = torch.arange(2 * 7 * 3 * 4, dtype=torch.float64).sin().view(7, 3, 2, 4).requires_grad_()
-    y = norm(*parallel.share((x,)))
+    y = norm(*processes.share((x,)))
     (gradient,) = torch.autograd.grad(y.pow(3).sum(), x)
     statistics = {name: value for name, value in norm.state_dict().items() if value.is_floating_point()}
-    normed = {"gradient": parallel.total(gradient), "sum of cubes": parallel.total(y.detach().pow(3).sum())}
-    if parallel.is_first():
+    normed = {"gradient": processes.total(gradient), "sum of cubes": processes.total(y.detach().pow(3).sum())}
+    if processes.is_first():
         torch.save({"learned": learned, "local": local, "norm": normed | statistics}, path)
 
 

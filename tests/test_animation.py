@@ -5,10 +5,11 @@ import json
 import pytest
 from PIL import Image, ImageChops
 
-from cells.diagram import label_and_look
-from cells.supernet_picture import OVERSAMPLING, SPACING, picture_size
-from nas.animation import animate_search, cells_frame, search_frames, softmax
-from nas.run_dir import RunDir
+from cells.pictures.diagram import label_and_look
+from cells.pictures.supernet_picture import OVERSAMPLING, SPACING, picture_size
+from nas.commands.animation import animate_search
+from nas.report.animation import cells_frame, search_frames, softmax
+from nas.run.folder import RunDir
 from search_spaces.space import SearchSpace
 from tiny_runs import SEARCH, SPACE, TRAIN, begin
 
@@ -75,7 +76,7 @@ def fill(operator: str) -> tuple[int, ...]:
 
 def test_the_caption_says_the_epoch_and_the_errors(run, monkeypatch):
     captions = []
-    monkeypatch.setattr("nas.animation.cells_frame", lambda space, row, caption: captions.append(caption))
+    monkeypatch.setattr("nas.report.animation.cells_frame", lambda space, row, caption: captions.append(caption))
     search_frames(run)
     assert captions[0] == "epoch 1 of 4, training error 90.0 %, validation error 91.0 %"
     run.finish({"genotype_after_epochs": 2})
@@ -92,7 +93,7 @@ def test_labels_stand_in_places_of_their_own_however_many_nodes(tmp_path):
 
 
 def test_a_label_of_any_characters_is_drawn(monkeypatch):
-    monkeypatch.setattr("cells.supernet_picture.label_and_look", odd_label)
+    monkeypatch.setattr("cells.pictures.supernet_picture.label_and_look", odd_label)
     row = {kind: alphas(0) for kind in ("normal", "reduce")}
     assert cells_frame(SPACE, row, "").getbbox() == (0, 0, *cells_frame(SPACE, row, "").size)
 

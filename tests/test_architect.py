@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cells.execution import Execution
 from cells.supernet import Supernet
-from nas import architect
-from nas.architect import Unrolling, first_order_gradients, second_order_gradients
+from nas.search import architect
+from nas.search.architect import Unrolling, first_order_gradients, second_order_gradients
 from search_spaces import SearchSpace
 from search_spaces.space import load_space
 from textbook_twin import supernet_and_textbook_twin, weights_of
@@ -306,8 +307,8 @@ def test_the_finite_difference_of_bfloat16_is_made_in_float32(monkeypatch):
     """As rounding would drown it: cosine with the gradient in float64, at 5 cells of 8 channels, 16x16 pixels."""
     torch.manual_seed(0)
     space = load_space("darts")
-    supernet = Supernet(space, 8, 5, 10, compiled=False)
-    reference = Supernet(space, 8, 5, 10, compiled=False).double()
+    supernet = Supernet(space, 8, 5, 10, execution=Execution(compiled=False))
+    reference = Supernet(space, 8, 5, 10, execution=Execution(compiled=False)).double()
     reference.load_state_dict(supernet.state_dict())
     batches = [(torch.randn(32, 3, 16, 16), torch.randint(10, (32,))) for _ in range(2)]
     unrolling = Unrolling(0.025, 0.9, 3e-4, None)

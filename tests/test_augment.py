@@ -5,7 +5,8 @@ import itertools
 import pytest
 import torch
 
-from nas.augment import augment, batches, epoch_order, normalize, random_batch_indices, scaled, step_generator
+from nas.data.augment import augment, batches, normalize, scaled
+from nas.data.randomness import epoch_order, random_batch_indices, step_generator
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.1)
 WHITE = [(1 - m) / s for m, s in zip(MEAN, STD, strict=True)]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from nas.batches import Batches
 from nas.config import SearchConfig, TrainConfig
+from nas.data.batches import Batches
 from tiny_runs import image_data
 
 
@@ -84,7 +84,7 @@ def test_images_are_mirrored_if_the_data_say_so_or_the_setting_does(flip, expect
         seen.update(kwargs)
         return images
 
-    monkeypatch.setattr("nas.batches.augment", record)
+    monkeypatch.setattr("nas.data.batches.augment", record)
     data = image_data()
     object.__setattr__(data, "flip", True)
     Batches(data.train_images, data.train_labels, data, SearchConfig(flip=flip), "weights", cutout=16).shuffled(0, 0)

@@ -4,14 +4,15 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import nas.captured
-from cells.genotype import load_genotype
-from nas.batches import Batches
-from nas.captured import WARM_UP, CapturedStep, as_graph
-from nas.device import arithmetic, check_precision
-from nas.loop import apply_gradients, sgd
-from nas.search import SearchState, bilevel_step, run_search
-from nas.train import TrainState, run_training, training_step
+import nas.machine.cuda_graph
+from cells.genotype_file import load_genotype
+from nas.data.batches import Batches
+from nas.loop.steps import apply_gradients, sgd
+from nas.machine.cuda_graph import WARM_UP, CapturedStep, as_graph
+from nas.machine.device import arithmetic, check_precision
+from nas.search.bilevel import SearchState, bilevel_step
+from nas.search.search import run_search
+from nas.training.training import TrainState, run_training, training_step
 from search_spaces.space import load_space
 from tiny_runs import SEARCH, SPACE, TRAIN, image_data
 
@@ -36,7 +37,7 @@ def captures(monkeypatch):
             result = self.step(*self.inputs)
             return self.output.resize_(result.shape).copy_(result)
 
-    monkeypatch.setattr(nas.captured, "Graph", Replayed)
+    monkeypatch.setattr(nas.machine.cuda_graph, "Graph", Replayed)
     return captured
 
 
@@ -69,7 +70,7 @@ def test_a_step_that_cannot_be_captured_runs_as_it_is_and_one_line_says_why(monk
     def fails(step, inputs, other):
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
-    monkeypatch.setattr(nas.captured, "Graph", fails)
+    monkeypatch.setattr(nas.machine.cuda_graph, "Graph", fails)
     said = []
     whole_step = CapturedStep(lambda x: x.sum(), CPU, said.append)
     assert [whole_step(torch.ones(4)).item() for _ in range(WARM_UP + 3)] == [4.0] * (WARM_UP + 3)
@@ -110,8 +111,8 @@ def test_a_replayed_search_and_training_are_those_without_a_graph(captures, monk
         return genotypes, {name: value for name, value in training.items() if name != "seconds"}
 
     plain = results()
-    monkeypatch.setattr("nas.search.as_graph", as_on_a_gpu)
-    monkeypatch.setattr("nas.train.as_graph", as_on_a_gpu)
+    monkeypatch.setattr("nas.search.search.as_graph", as_on_a_gpu)
+    monkeypatch.setattr("nas.training.training.as_graph", as_on_a_gpu)
     assert results() == plain and len(captures) == 6  # of two shapes each
 
 

@@ -7,8 +7,9 @@ from contextlib import suppress
 import pytest
 import torch
 
-from nas import checkpoint
-from nas.checkpoint import append_line, load_checkpoint, save_checkpoint, write_atomically
+from nas.run import checkpoint
+from nas.run.checkpoint import load_checkpoint, save_checkpoint
+from nas.run.files import append_line, write_atomically
 
 
 def full_disk(*_):

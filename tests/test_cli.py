@@ -15,15 +15,19 @@ import torch
 import yaml
 from PIL import Image
 
+import cli
 import kill_test
-from cells.genotype import load_genotype
+from cells.genotype_file import load_genotype
 from conftest import GHOST
-from nas import checkpoint, cli
-from nas.data import cache_dir
-from nas.estimate import Estimate
-from nas.run_dir import RunDir
-from search_spaces import registry
+from nas.data.datasets import cache_dir
+from nas.experiment.estimate import Estimate
+from nas.run import checkpoint
+from nas.run.begin import create_run
+from nas.run.folder import RunDir
+from nas.run.lock import locked
 from search_spaces.errors import InputError
+from search_spaces.operator import OPERATORS
+from search_spaces.plugins import PLUGINS
 
 ROOT = Path(__file__).parent.parent
 TINY = "--data digits --channels 2 --layers 3 --epochs 1 --batch-size 16 --train-images 32 --threads 1 --device cpu"
@@ -46,7 +50,7 @@ def workplace(request, tmp_path, monkeypatch):
     if "whole" not in request.fixturenames:
         request.getfixturevalue("without_pictures")
         estimated(monkeypatch, seconds=5)
-        monkeypatch.setattr("nas.train.describe_network", lambda *_: {"parameters": 1, "madds": 1})
+        monkeypatch.setattr("nas.training.training.describe_network", lambda *_: {"parameters": 1, "madds": 1})
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def whole():
 
 def estimated(monkeypatch, seconds):
     for name in ("estimate_search", "estimate_training"):
-        monkeypatch.setattr(f"nas.estimate.{name}", lambda *_: Estimate(seconds, 2.34e9, 1e6, 1e9))
+        monkeypatch.setattr(f"nas.experiment.plan.{name}", lambda *_: Estimate(seconds, 2.34e9, 1e6, 1e9))
 
 
 @pytest.fixture
@@ -306,7 +310,7 @@ def test_settings_come_from_the_flag_the_file_the_preset_the_default(command, su
 def test_help_comes_without_importing_torch(command):
     code = f"""
 import sys
-from nas import cli
+import cli
 try:
     cli.{command}(["--help"])
 except SystemExit as done:
@@ -325,7 +329,7 @@ assert "torch" not in sys.modules
 @both
 def test_a_run_of_hours_is_announced_with_the_preset_that_takes_minutes(command, seconds, says, call, monkeypatch):
     estimated(monkeypatch, seconds)
-    monkeypatch.setattr(cli.AskedRun, "begin", refuse)  # as far as this test goes
+    monkeypatch.setattr("nas.experiment.carry_out._begin", refuse)  # as far as this test goes
     run, arguments, _ = COMMANDS[command]
     out = call(run, *arguments).out
     assert ("--preset quick takes minutes" in out) is says
@@ -336,8 +340,8 @@ def test_a_run_of_hours_is_announced_with_the_preset_that_takes_minutes(command,
 @both
 def test_where_operators_cannot_be_compiled_one_line_says_so(command, succeeds, monkeypatch):
     run, arguments, folder = COMMANDS[command]
-    monkeypatch.setattr("cells.fast.kernels", None)
-    monkeypatch.setattr("cells.fast.WHY_NOT_COMPILED", "No module named 'numba'")
+    monkeypatch.setattr("cells.compiled.fused.kernels", None)
+    monkeypatch.setattr("nas.experiment.plan.WHY_NOT_COMPILED", "No module named 'numba'")
     for flags, kept in (((), None), (("--compile", "--force"), True)):
         first = succeeds(run, *arguments, *flags).splitlines()[0]
         assert first.startswith("operators are not compiled (No module named 'numba'); PyTorch's own layers run")
@@ -528,7 +532,7 @@ def test_with_a_damaged_checkpoint_the_run_goes_on_from_the_one_before(command, 
 def test_a_second_process_on_a_folder_is_refused(command, succeeds, fails):
     run, arguments, folder = COMMANDS[command]
     succeeds(run, *arguments)
-    with folder.locked(print):
+    with locked(folder, print):
         for flag in ("--resume", "--force"):
             fails(run, *arguments, flag, words=(f"{folder.path} is in use by process {os.getpid()} on",))
     assert "is finished" in succeeds(run, *arguments, "--resume")
@@ -542,7 +546,7 @@ def test_a_run_that_another_process_began_meanwhile_is_not_overwritten(flags, wo
     locked = RunDir.locked
 
     def after_another(self, say):
-        folder.create("epochs: 7", "fingerprint")
+        create_run(folder, "epochs: 7", "fingerprint")
         return locked(self, say)
 
     monkeypatch.setattr(RunDir, "locked", after_another)
@@ -601,10 +605,10 @@ def make_ghost_space() -> str:
 
 def forget_plugins():
     """As in a new process."""
-    for plugin in list(registry._PLUGINS.values()):
+    for plugin in list(PLUGINS.values()):
         for name in plugin.operators:
-            del registry._OPERATORS[name]
-    registry._PLUGINS.clear()
+            del OPERATORS[name]
+    PLUGINS.clear()
 
 
 def test_a_users_plugin_goes_from_one_file_to_a_retrained_network(whole, succeeds):
@@ -834,7 +838,7 @@ def test_too_little_memory_is_one_line(error, call, monkeypatch):
     def run_search(*_, **__):
         raise error
 
-    monkeypatch.setattr("nas.search.run_search", run_search)
+    monkeypatch.setattr("nas.experiment.carry_out.run_search", run_search)
     said = call(cli.search, *SEARCH)
     assert (said.status, said.err.count("\n")) == (2, 1) and "smaller --batch-size" in said.err
 
@@ -843,7 +847,7 @@ def test_an_error_of_the_program_is_not_taken_for_a_mistake_of_the_user(monkeypa
     def run_search(*_, **__):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("nas.search.run_search", run_search)
+    monkeypatch.setattr("nas.experiment.carry_out.run_search", run_search)
     with pytest.raises(RuntimeError, match="a bug"):
         cli.search(SEARCH)
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cells.genotype import load_genotype
+from cells.execution import Execution
+from cells.genotype_file import load_genotype
 from cells.supernet import Supernet
-from nas.collapse import AlphaHessian, check_early_stop, epoch_before_collapse, mean_entropy, skip_connections
-from nas.search import run_search
+from nas.search.collapse import AlphaHessian, check_early_stop, epoch_before_collapse, mean_entropy, skip_connections
+from nas.search.search import run_search
 from search_spaces.space import SearchSpace
 from tiny_runs import SEARCH, SPACE, begin, image_data
 
@@ -32,7 +33,7 @@ def test_the_dominant_eigenvalue_is_that_of_the_whole_hessian():
     torch.manual_seed(0)
     space = SearchSpace("four", ("none", "skip_connect", "max_pool_3x3", "dil_conv_3x3"), nodes=1)
     supernet = Supernet(space, 2, 3, 3).double()
-    plain = Supernet(space, 2, 3, 3, compiled=False).double()
+    plain = Supernet(space, 2, 3, 3, execution=Execution(compiled=False)).double()
     with torch.no_grad():
         for table in supernet.alphas():
             table.copy_(torch.randn(table.shape))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nas.table9.comparisons import beside_random, compare_all, conclusions
+from nas.tables.table9.comparisons import beside_random, compare_all, conclusions
 
 SEEDS = range(20)
 

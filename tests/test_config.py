@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.command_line import settings_parser
+from nas.commands.command_line import settings_parser
 from nas.config import (
     PRESETS,
     SearchConfig,

@@ -3,17 +3,16 @@
 import pytest
 
 from cells.costs import network_costs
-from cells.genotype import load_genotype
-from cells.network import describe_network
+from cells.genotype_file import load_genotype
 from cells.random_cells import random_genotype
-from search_spaces.registry import load_plugin
+from search_spaces.plugins import load_plugin
 from search_spaces.space import load_space
 
 SMALL = {"channels": 4, "layers": 6, "classes": 7}
 
 
 def described(genotype, **size) -> tuple[int, int]:
-    found = describe_network(genotype, **size)
+    found = network_costs(genotype, **size)
     return found["parameters"], found["madds"]
 
 

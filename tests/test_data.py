@@ -14,8 +14,8 @@ import torch
 import torchvision
 from PIL import Image
 
-from nas import image_folder
-from nas.data import CIFAR10_MEAN, CIFAR10_STD, cache_dir, load_data
+from nas.data import image_folder
+from nas.data.datasets import CIFAR10_MEAN, CIFAR10_STD, cache_dir, load_data
 from search_spaces.errors import InputError
 
 DIGITS_FINGERPRINT = "9e9a57ae29951afdc25770aea2d3ffe5f6a6fee0d24226ee79174cc590a6b940"

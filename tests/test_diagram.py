@@ -11,11 +11,12 @@ from collections import Counter
 
 import pytest
 
-from cells import diagram
-from cells.diagram import cell_dot, cell_title, draw_genotype
-from cells.genotype import CellGenotype, Edge, Genotype, load_genotype, published_genotypes
-from cells.operator_looks import COLOURS
-from cells.rendering import pdf_of, size_in_points
+from cells.genotype import CellGenotype, Edge, Genotype
+from cells.genotype_file import load_genotype, published_genotypes
+from cells.pictures import diagram
+from cells.pictures.diagram import cell_dot, cell_title, draw_genotype
+from cells.pictures.operator_looks import COLOURS
+from cells.pictures.rendering import pdf_of, size_in_points
 from search_spaces.errors import InputError
 from search_spaces.registry import KINDS, Operator
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from cells.discretize import discretize
-from cells.genotype import Edge, parse_genotype
+from cells.genotype import Edge
+from cells.genotype_file import parse_genotype
 from search_spaces import SearchSpace, load_space
 
 OPERATORS = ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3")

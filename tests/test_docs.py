@@ -13,9 +13,11 @@ import yaml
 from IPython.core.interactiveshell import InteractiveShell
 from PIL import Image
 
-from cells.genotype import load_genotype
-from nas import cli, config, estimate
-from nas.table9.jobs import Protocol
+import cli
+from cells.genotype_file import load_genotype
+from nas import config
+from nas.experiment import estimate
+from nas.tables.table9.jobs import Protocol
 from search_spaces import load_plugin, load_space
 
 ROOT = Path(__file__).parents[1]
@@ -65,7 +67,6 @@ def finished_runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stranger")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("nas.search.describe_network", lambda genotype: {})
         assert cli.search(["--space", "darts+sandglass", "--order", "1", *TINY]) == 0
         assert cli.train(["runs/search/darts+sandglass/seed0", "--test-images", "32", *TINY]) == 0
     return folder / "runs"
@@ -103,7 +104,7 @@ def test_a_command_is_taken_by_the_program(page, command, strangers_folder, monk
         arguments.append("--dry-run")  # test_table9.py and test_table9_ray.py carry them out
     here = [re.sub(r"^cuda(:\d)?$", "cpu", argument) for argument in arguments]
     for name in ("estimate_search", "estimate_training"):
-        monkeypatch.setattr(estimate, name, lambda *_: estimate.Estimate(1, 1, 1, 1))
+        monkeypatch.setattr(f"nas.experiment.plan.{name}", lambda *_: estimate.Estimate(1, 1, 1, 1))
     monkeypatch.setattr(sys, "argv", [script, *here])
     try:
         runpy.run_path(str(ROOT / script), run_name="__main__")
@@ -118,7 +119,6 @@ def test_the_notebooks_lines_search_and_train_and_keep_the_block(tmp_path, monke
     settings |= {"data": "digits", "compile": False, "search": {"order": 1}, "train": {"test_images": 40}}
     (presets / "quick.yaml").write_text(yaml.safe_dump(settings))
     monkeypatch.setattr(config, "_PRESET_FOLDER", presets)
-    monkeypatch.setattr("nas.search.describe_network", lambda genotype: {})
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.chdir(tmp_path)
     (lines,) = blocks(PAGES["as-a-library.md"], "python")

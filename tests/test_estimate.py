@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from cells.genotype import load_genotype
-from nas import estimate
+from cells.genotype_file import load_genotype
 from nas.config import SearchConfig, TrainConfig
-from nas.data import DataSummary
-from nas.estimate import FIRST_TO_SECOND_ORDER, estimate_search, estimate_training
+from nas.data.image_data import DataSummary
+from nas.experiment import estimate
+from nas.experiment.estimate import FIRST_TO_SECOND_ORDER, estimate_search, estimate_training
 from tiny_runs import SEARCH, SPACE, TRAIN
 
 DATA = DataSummary(train_images=1000, test_images=100, classes=3, image_size=8)

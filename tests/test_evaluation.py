@@ -8,14 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from cells.genotype import load_genotype
-from nas.checkpoint import load_checkpoint, save_checkpoint
+from cells.genotype_file import load_genotype
+from nas.commands.evaluate import evaluate_network
 from nas.config import TrainConfig
-from nas.data import load_data
-from nas.evaluate_network import evaluate_network
-from nas.evaluation import Evaluation, classify, evaluate, load_trained_network
-from nas.train import run_training
-from search_spaces.registry import load_plugin
+from nas.data.datasets import load_data
+from nas.run.checkpoint import load_checkpoint, save_checkpoint
+from nas.training.evaluation import Evaluation, classify, evaluate, load_trained_network
+from nas.training.training import run_training
+from search_spaces.operator import OPERATORS
+from search_spaces.plugins import PLUGINS, load_plugin
 from test_tools import one_line
 from tiny_runs import begin
 
@@ -115,10 +116,9 @@ def test_a_plugin_beside_the_weights_is_loaded(tmp_path, write_plugin, digits, c
 
 
 def forget_ghost():
-    from search_spaces import registry
 
-    registry._OPERATORS.pop("ghost_3x3")
-    registry._PLUGINS.clear()
+    OPERATORS.pop("ghost_3x3")
+    PLUGINS.clear()
 
 
 def test_other_classes_are_refused(trained_run, tmp_path, monkeypatch, capsys):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import cli
 from cells.supernet import Supernet
-from nas import cli
 from search_spaces import check_operator, load_plugin
 from search_spaces.registry import build_operator
 from search_spaces.space import SearchSpace

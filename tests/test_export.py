@@ -16,18 +16,23 @@ import torch
 from PIL import Image
 from torch import nn
 
-from cells.genotype import CellGenotype, Edge, Genotype, load_genotype, published_genotypes
+from cells.execution import Execution
+from cells.genotype import CellGenotype, Edge, Genotype
+from cells.genotype_file import load_genotype, published_genotypes
 from cells.network import Network
-from nas.interchange import commands, export
-from nas.interchange.commands import export_genotype
-from nas.interchange.commands import export_network as export_command
+from nas.commands import interchange as commands
+from nas.commands.interchange import export_genotype
+from nas.commands.interchange import export_network as export_command
+from nas.interchange import export
 from nas.interchange.export import TOLERANCE, compare, export_network
 from nas.interchange.graph import METADATA
 from nas.interchange.reference import reference_names
-from nas.train import run_training
-from nas.trained_network import PixelClassifier, SavedNetwork, load_trained
-from search_spaces import registry
-from search_spaces.registry import load_plugin, operator_names
+from nas.run.begin import create_run
+from nas.training.training import run_training
+from nas.training.weights_file import PixelClassifier, SavedNetwork, load_trained
+from search_spaces.operator import OPERATORS
+from search_spaces.plugins import PLUGINS, load_plugin
+from search_spaces.registry import operator_names
 from tiny_runs import TRAIN, begin, image_data
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +50,14 @@ def trained_network(genotype, classes=("a", "b", "c"), **sizes) -> SavedNetwork:
     """A tiny network with random weights and statistics, as a training would leave it."""
     sizes = {"channels": 2, "layers": 3, "auxiliary": False} | sizes
     torch.manual_seed(0)
-    network = Network(genotype, sizes["channels"], sizes["layers"], len(classes), sizes["auxiliary"], compiled=False)
+    network = Network(
+        genotype,
+        sizes["channels"],
+        sizes["layers"],
+        len(classes),
+        sizes["auxiliary"],
+        execution=Execution(compiled=False),
+    )
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean)
@@ -397,15 +409,15 @@ def test_a_finished_training_leaves_and_makes_the_same_errors(tmp_path, capsys):
     assert "float32 (N, 3, 8, 8)" in printed
     found = torch.export.load(folder / "network.pt2").module()(data.test_images / 255).argmax(dim=1)
     assert 100 * (found != data.test_labels).float().mean().item() == pytest.approx(result["test_error_percent"])
-    run.create("", "fingerprint")
+    create_run(run, "", "fingerprint")
     assert not list(folder.iterdir())  # a run that is begun anew does not keep what the one before it exported
 
 
 def test_the_plugins_beside_the_weights_are_run_if_the_network_needs_them(with_plugin, write_plugin, tmp_path, capsys):
     trained_network(with_plugin, channels=6).save(tmp_path / "weights.pt")
     for name in ("scaled_1", "scaled_2", "own_names"):
-        del registry._OPERATORS[name]  # as in another process
-    registry._PLUGINS.clear()
+        del OPERATORS[name]  # as in another process
+    PLUGINS.clear()
     arguments = [str(tmp_path / "weights.pt"), "--format", "python", "--out", str(tmp_path / "out")]
     assert 'unknown operator "scaled_1"' in one_line(capsys, export_command(arguments))
     (tmp_path / "plugins").mkdir()
@@ -414,7 +426,7 @@ def test_the_plugins_beside_the_weights_are_run_if_the_network_needs_them(with_p
     assert "block.py was run" in capsys.readouterr().err and (tmp_path / "out" / "network.py").is_file()
 
     trained_network(load_genotype("darts_v2")).save(tmp_path / "weights.pt")
-    registry._PLUGINS.clear()
+    PLUGINS.clear()
     assert export_command(arguments) == 0
     assert "was run" not in capsys.readouterr().err
 
@@ -467,7 +479,7 @@ def test_a_genotype_that_cannot_be_printed_is_one_line(arguments, words, capsys)
 def readers_folder(tmp_path, monkeypatch):
     """Where the page's commands are typed: a finished training, and a network of the reference's."""
     trained_network(load_genotype("darts_v2")).save(tmp_path / "runs/train/darts_v2/seed0/weights.pt")
-    network = Network(load_genotype("darts_v2"), 36, 20, 10, compiled=False)
+    network = Network(load_genotype("darts_v2"), 36, 20, 10, execution=Execution(compiled=False))
     state = {}
     for name, tensor in network.state_dict().items():
         theirs = reference_names(name, network)

@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from cells import kernels, simd
-from cells.fast import Sums, accelerate, as_units, fused_sums, read_units
+from cells.compiled import kernels, simd
+from cells.compiled.fused import Sums, accelerate, as_units, fused_sums
+from cells.compiled.units import read_units
 from search_spaces.layers import FactorizedReduce
 from search_spaces.registry import build_operator, operator_names
 
@@ -179,7 +180,7 @@ def test_the_loops_leave_pytorch_its_number_of_threads():
 import torch
 torch.set_num_threads(1)
 from torch import nn
-from cells.fast import accelerate
+from cells.compiled.fused import accelerate
 layers = accelerate(nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1)))
 layers(torch.randn(2, 1, 2, 2)).sum().backward()
 print(torch.get_num_threads())

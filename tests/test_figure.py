@@ -8,10 +8,11 @@ from itertools import combinations
 import pytest
 from PIL import Image
 
-from cells.diagram import cell_dot
-from cells.figure import LARGEST_POINTS, READABLE_POINTS, draw_figure, fit, width_in_points
-from cells.genotype import CellGenotype, Edge, Genotype, load_genotype
-from cells.operator_looks import SHADES, STYLES, operator_look
+from cells.genotype import CellGenotype, Edge, Genotype
+from cells.genotype_file import load_genotype
+from cells.pictures.diagram import cell_dot
+from cells.pictures.figure import LARGEST_POINTS, READABLE_POINTS, draw_figure, fit, width_in_points
+from cells.pictures.operator_looks import SHADES, STYLES, operator_look
 from search_spaces.registry import KINDS, get_operator, operator_names
 from test_diagram import HOSTILE, one_node, pdf_size, svg_texts
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from cells.genotype import CellGenotype, Edge, Genotype
-from nas.run_dir import RunDir
-from nas.search import run_search
-from nas.train import run_training
+from nas.run.folder import RunDir
+from nas.search.search import run_search
+from nas.training.training import run_training
 from tiny_runs import SEARCH, SPACE, TRAIN, begin, image_data
 
 PAGE = Path(__file__).parents[1] / "docs" / "files-of-a-run.md"

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cells.genotype import CellGenotype, Edge, Genotype, load_genotype, parse_genotype, published_genotypes
+from cells.genotype import CellGenotype, Edge, Genotype
+from cells.genotype_file import load_genotype, parse_genotype, published_genotypes
 from search_spaces.errors import InputError
 
 NORMAL = "[('sep_conv_3x3', 0), ('skip_connect', 1), ('sandglass', 2), ('max_pool_3x3', 0)]"

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from cells.genotype import Genotype, load_genotype, parse_genotype, published_genotypes
-from cells.interchange import to_nni
+from cells.genotype import Genotype
+from cells.genotype_file import load_genotype, parse_genotype, published_genotypes
+from cells.nni import to_nni
 
 # github.com/microsoft/nni, nni/nas/hub/pytorch/nasnet.py, DARTS.load_searched_model("darts-v2"): operators, sources
 NNI_DARTS_V2 = {

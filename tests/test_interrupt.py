@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nas import interrupt
-from nas.interrupt import Stopped, StopRequest
+from nas.run import stop as interrupt
+from nas.run.stop import Stopped, StopRequest
 
 ROOT = Path(__file__).parent.parent
 SIGNALS = [signal.SIGINT, signal.SIGTERM] + ([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from cells.genotype import load_genotype
-from nas import cli, search_cell, train_cell, train_over_seeds
-from nas.run_dir import RunDir
-from search_spaces import get_operator, load_plugin, operator_names, register_operator, registry
-from search_spaces.registry import plugins_of
+import cli
+from cells.genotype_file import load_genotype
+from nas import search_cell, train_cell, train_over_seeds
+from nas.run.folder import RunDir
+from search_spaces import get_operator, load_plugin, operator_names, register_operator
+from search_spaces.operator import OPERATORS
+from search_spaces.plugins import plugins_of
 
 TINY = {"data": "digits", "threads": 1, "device": "cpu", "compile": False, "progress": False}
 SEARCH = TINY | {"channels": 2, "layers": 3, "epochs": 1, "batch_size": 16, "train_images": 32, "order": 1}
@@ -162,7 +164,7 @@ def test_a_typed_block_is_searched_kept_and_trained_without_the_notebook(noteboo
 
     trained = train_cell(tmp_path / "run", run_dir=tmp_path / "trained", **TRAIN)  # here the typed one stays
     assert [plugin.name for plugin in trained.run.plugins] == ["typed_block.py"]
-    del registry._OPERATORS["typed_block"]  # as in another process
+    del OPERATORS["typed_block"]  # as in another process
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in TRAIN.items() if name not in TINY]
     flags += ["--data", "digits", "--threads", "1", "--device", "cpu", "--no-compile"]
     assert cli.train([str(tmp_path / "run"), "--run-dir", str(tmp_path / "other"), *flags]) == 0

@@ -5,10 +5,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from nas import loop
-from nas.interrupt import Stopped
-from nas.loop import Epochs, RunState, apply_gradients, batch_sums, cosine, describe_sums, readable_time, run_epochs
-from nas.run_dir import RunDir
+from nas.formatting import readable_time
+from nas.loop import epochs as loop
+from nas.loop.epochs import Epochs, run_epochs
+from nas.loop.state import RunState
+from nas.loop.steps import apply_gradients, batch_sums, cosine, describe_sums
+from nas.run.folder import RunDir
+from nas.run.stop import Stopped
 from tiny_runs import TRAIN, StopAfter, begin
 
 CPU = torch.device("cpu")

@@ -5,8 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cells.genotype import CellGenotype, Edge, Genotype, load_genotype, parse_genotype
-from cells.network import AuxiliaryHead, Network, check_operators, describe_network, drop_path
+from cells.costs import network_costs
+from cells.execution import Execution
+from cells.genotype import CellGenotype, Edge, Genotype
+from cells.genotype_file import load_genotype, parse_genotype
+from cells.network import AuxiliaryHead, Network, check_operators, drop_path
 from search_spaces import register_operator
 
 ALWAYS = 1 - 1e-12  # the probability that drops every path
@@ -103,7 +106,9 @@ def test_the_compiled_layers_of_training_compute_what_pytorchs_own_do(name, imag
     images, results = torch.randn(3, 3, image_size, image_size).double(), []
     for compiled in (True, False):
         torch.manual_seed(0)
-        model = Network(load_genotype(name), 4, 3, classes=3, auxiliary=False, compiled=compiled).double()
+        model = Network(
+            load_genotype(name), 4, 3, classes=3, auxiliary=False, execution=Execution(compiled=compiled)
+        ).double()
         logits, _ = model(images, 0.2)
         gradients = torch.autograd.grad(logits.square().sum(), list(model.parameters()))
         statistics = [buffer.double() for buffer in model.buffers()]
@@ -243,7 +248,7 @@ def test_a_description_counts_what_a_built_network_has_and_does():
     for layer in built.modules():
         layer.register_forward_hook(count)
     built(torch.randn(1, 3, 24, 24))
-    described = describe_network(load_genotype("amoebanet"), channels=6, layers=5, classes=7, image_size=24)
+    described = network_costs(load_genotype("amoebanet"), channels=6, layers=5, classes=7, image_size=24)
     assert described == {
         "parameters": parameters - head,
         "parameters_with_auxiliary": parameters,
@@ -256,7 +261,7 @@ def test_a_description_knows_a_users_operator():
         lambda channels, stride, affine: nn.Conv2d(channels, channels, stride, stride, bias=False)
     )
     one, two = (
-        describe_network(genotype(node, reduce=genotype("skip_connect 0")), channels=4, layers=3)
+        network_costs(genotype(node, reduce=genotype("skip_connect 0")), channels=4, layers=3)
         for node in ("mine 0, skip_connect 1", "mine 0, mine 1")
     )
     assert two["parameters"] - one["parameters"] == 4 * 4

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cells.genotype import load_genotype
+from cells.genotype_file import load_genotype
 from nas.interchange.export import export_network
 from tests.test_export import CELLS, label, trained_network
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from search_spaces import build_operator, operator_names
-from search_spaces.bottleneck_ops import hidden_channels, released_hidden_channels
+from search_spaces.blocks import hidden_channels, released_hidden_channels
 from search_spaces.layers import FactorizedReduce
 
 BOTTLENECKS = [name for name in operator_names() if any(part in name for part in ("sandglass", "bottleneck", "invert"))]

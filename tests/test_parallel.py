@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from nas import parallel
-from nas.batches import Batches
-from nas.device import resolve_device
-from nas.run_dir import RunDir
+from nas.data.batches import Batches
+from nas.machine import processes
+from nas.machine.device import resolve_device
+from nas.run.folder import RunDir
 from tests.some_steps import all_learned
 from tests.tiny_runs import SEARCH, image_data
 
@@ -125,7 +125,7 @@ def as_second_of_four(monkeypatch):
 
 
 def test_a_batch_is_shared_as_evenly_as_it_can_be(as_second_of_four):
-    assert parallel.share((torch.arange(10), torch.arange(10)))[0].tolist() == [3, 4, 5]
+    assert processes.share((torch.arange(10), torch.arange(10)))[0].tolist() == [3, 4, 5]
 
 
 def test_a_batch_smaller_than_the_processes_are_many_is_refused_before_the_first_step(as_second_of_four, refused):

@@ -5,10 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cells.execution import Execution
 from cells.supernet import Supernet
-from nas.architect import first_order_gradients
 from nas.config import SearchConfig
-from nas.search import SearchState, bilevel_step
+from nas.search.architect import first_order_gradients
+from nas.search.bilevel import SearchState, bilevel_step
 from search_spaces import SearchSpace, register_operator
 from search_spaces.registry import operator_names
 from textbook import TextbookSupernet, textbook_alpha_gradients, textbook_step
@@ -86,7 +87,7 @@ def test_in_single_precision_outputs_and_gradients_agree_to_thousandths(compiled
     """Of one pass."""
     torch.manual_seed(0)
     space = SearchSpace("all", tuple(BUILT_IN), nodes=2)
-    ours = Supernet(space, 8, 3, CLASSES, compiled=compiled)
+    ours = Supernet(space, 8, 3, CLASSES, execution=Execution(compiled=compiled))
     textbook = TextbookSupernet(space, 8, 3, CLASSES)
     textbook.copy_from(ours)
     batch = torch.randn(16, 3, 16, 16), torch.randint(CLASSES, (16,))

@@ -3,11 +3,13 @@
 import pytest
 import torch
 
-from cells.genotype import CellGenotype, Edge, Genotype, load_genotype, published_genotypes
-from cells.network import Network, describe_network
+from cells.costs import network_costs
+from cells.genotype import CellGenotype, Edge, Genotype
+from cells.genotype_file import load_genotype, published_genotypes
+from cells.network import Network
 from cells.supernet import Supernet
 from search_spaces import build_operator, load_space
-from search_spaces.bottleneck_ops import hidden_channels, released_hidden_channels
+from search_spaces.blocks import hidden_channels, released_hidden_channels
 from search_spaces.complexity import count_madds, count_parameters
 
 # Counted with quark0/darts' own code (20 cells, 36 channels, 10 classes, one 32x32 image): parameters without and with
@@ -39,7 +41,7 @@ def parameters_with_normal_edges(*operators) -> int:
 
 @pytest.mark.parametrize("name", REFERENCE)
 def test_a_published_cell_costs_what_the_authors_code_counts(name):
-    described = describe_network(load_genotype(name))
+    described = network_costs(load_genotype(name))
     assert tuple(described[key] for key in ("parameters", "parameters_with_auxiliary", "madds")) == REFERENCE[name]
 
 

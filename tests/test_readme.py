@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 import benchmark_search
-from nas import command_line
+from nas.commands import command_line, table9
 from nas.config import SearchConfig, TrainConfig, build_config, read_preset
-from nas.table9 import command as table9
-from search_spaces.registry import load_plugin
+from search_spaces.plugins import load_plugin
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

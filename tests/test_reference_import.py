@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cells.genotype import load_genotype, parse_genotype
+from cells.execution import Execution
+from cells.genotype_file import load_genotype, parse_genotype
 from cells.network import Network
-from nas.interchange.commands import import_reference
+from nas.commands.interchange import import_reference
 from nas.interchange.reference import CIFAR10_CLASSES, reference_names, translate
-from nas.trained_network import load_trained
+from nas.training.weights_file import load_trained
 
 CHANNELS, LAYERS = 4, 4  # cells 1 and 2 reduce, so cells 2 and 3 bring their input 0 to size
 # darts_v1's reduction cell skips from node 2 only; this one skips from both inputs, by factorized reductions.
@@ -152,7 +153,7 @@ def reference(genotype=STRIDED_SKIPS, auxiliary=True, layers=LAYERS):
 @pytest.mark.parametrize("name", GENOTYPES, ids=["darts_v1", "darts_v2", "strided skips"])
 def test_the_imported_network_computes_what_the_reference_does(name, auxiliary):
     theirs, images = reference(name, auxiliary)
-    ours = Network(load_genotype(name), CHANNELS, LAYERS, 10, auxiliary, compiled=False)
+    ours = Network(load_genotype(name), CHANNELS, LAYERS, 10, auxiliary, execution=Execution(compiled=False))
     theirs, ours = theirs.double(), ours.double()
     ours.load_state_dict(translate(theirs.state_dict(), ours))
     for training in (False, True):  # in this order: training changes the running statistics
@@ -175,7 +176,7 @@ def after_training(network):
 
 def test_an_order_of_the_two_halves_other_than_the_references_would_be_noticed():
     theirs, images = reference()
-    ours = Network(load_genotype(STRIDED_SKIPS), CHANNELS, LAYERS, 10, compiled=False).double()
+    ours = Network(load_genotype(STRIDED_SKIPS), CHANNELS, LAYERS, 10, execution=Execution(compiled=False)).double()
     state = translate(theirs.double().state_dict(), ours)
     name = next(name for name in state if len(reference_names(name, ours)) == 2)
     state[name] = state[name].roll(len(state[name]) // 2, dims=0)

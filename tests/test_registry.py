@@ -11,7 +11,8 @@ from cells.genotype import CellGenotype, Edge, Genotype
 from cells.network import Network
 from cells.supernet import Supernet
 from search_spaces import build_operator, get_operator, load_plugin, load_space, operator_names, register_operator
-from search_spaces.registry import _PLUGINS, KINDS, plugins_of
+from search_spaces.plugins import plugins_of
+from search_spaces.registry import _PLUGINS, KINDS
 
 DARTS = ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5")
 DARTS += ("dil_conv_3x3", "dil_conv_5x5")

@@ -7,14 +7,15 @@ from collections import Counter
 import pytest
 
 from cells.random_cells import random_genotype
+from nas.commands.report import make_report
 from nas.report.figures import curves
 from nas.report.live import LiveReport
-from nas.report.page import make_report, write_report
-from nas.run_dir import RunDir
-from nas.search import run_search
-from nas.train import run_training
+from nas.report.page import write_report
+from nas.run.folder import RunDir
+from nas.search.search import run_search
+from nas.training.training import run_training
 from report_runs import Page, search_run, table_runs, training_run
-from search_spaces.registry import load_plugin
+from search_spaces.plugins import load_plugin
 from search_spaces.space import load_space
 from tiny_runs import SEARCH, SPACE, TRAIN, begin, image_data
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from nas import run_dir
-from nas.checkpoint import save_checkpoint
-from nas.run_dir import RunDir, finished_searches
-from search_spaces.registry import Plugin, load_plugin
+from nas.run import folder as run_dir
+from nas.run.begin import changed_environment, check_data, extend_run, refuse_to_overwrite
+from nas.run.checkpoint import save_checkpoint
+from nas.run.folder import RunDir, finished_searches
+from nas.run.lock import locked, refuse_if_in_use
+from search_spaces.plugins import Plugin, load_plugin
 from search_spaces.space import load_space
 from tiny_runs import SEARCH, SPACE, TRAIN, begin
 
@@ -52,8 +54,8 @@ def test_of_two_checkpoints_the_last_that_is_whole_is_taken(tmp_path, refused):
 
 HOLDS = """
 import sys
-from nas.run_dir import RunDir
-with RunDir(sys.argv[1]).locked(print):
+from nas.run.folder import RunDir
+with locked(RunDir(sys.argv[1]), print):
     print("locked", flush=True)
     sys.stdin.read()
 """
@@ -79,16 +81,16 @@ def other_process(tmp_path):
 def test_a_folder_has_one_writer_which_the_second_is_told(tmp_path, other_process, refused):
     run, said = RunDir(tmp_path / "run"), []
     holder = f"in use by process {other_process.pid} on {socket.gethostname()}; wait for it, or stop it"
-    with refused(holder), run.locked(said.append):
+    with refused(holder), locked(run, said.append):
         pass
     with refused(holder):
-        run.refuse_if_in_use()
+        refuse_if_in_use(run)
     other_process.stdin.close()
     other_process.wait()
-    run.refuse_if_in_use()
-    with run.locked(said.append), refused(f"in use by process {os.getpid()}"), run.locked(said.append):
+    refuse_if_in_use(run)
+    with locked(run, said.append), refused(f"in use by process {os.getpid()}"), locked(run, said.append):
         pass
-    with run.locked(said.append):
+    with locked(run, said.append):
         assert said == []
     assert sorted(path.name for path in run.path.iterdir()) == [".lock"]
 
@@ -97,8 +99,8 @@ def test_the_lock_of_a_process_that_was_killed_is_taken_over(tmp_path, other_pro
     other_process.kill()
     other_process.wait()
     run, said = RunDir(tmp_path / "run"), []
-    run.refuse_if_in_use()
-    with run.locked(said.append):
+    refuse_if_in_use(run)
+    with locked(run, said.append):
         pass
     host = socket.gethostname()
     assert said == [f"{run.path} was left by process {other_process.pid} on {host}, which is no more; taking over"]
@@ -109,33 +111,33 @@ def test_a_run_that_is_extended_forgets_what_its_end_was(tmp_path):
     run.finish({})
     run.write_removal({"error_percent": 1.0})
     assert run.removal() == {"error_percent": 1.0}
-    run.extend("epochs: 3")
+    extend_run(run, "epochs: 3")
     assert not run.is_finished() and run.removal() is None
 
 
 def test_what_changed_on_the_machine_since_the_run_was_begun_is_named(tmp_path):
     run = begin(tmp_path / "run", TRAIN)
-    assert run.changed_environment() == ""
+    assert changed_environment(run) == ""
     before = json.loads(run.environment.read_text())
     run.environment.write_text(json.dumps(before | {"torch": "1.0", "threads": 99}))
     now = run_dir.describe_environment()
-    assert run.changed_environment() == f"torch was 1.0, is {now['torch']}, threads was 99, is {now['threads']}"
+    assert changed_environment(run) == f"torch was 1.0, is {now['torch']}, threads was 99, is {now['threads']}"
 
 
 def test_a_new_or_an_empty_folder_may_be_used(tmp_path):
     (tmp_path / ".hidden").write_text("")
-    RunDir(tmp_path / "new").refuse_to_overwrite()
-    RunDir(tmp_path).refuse_to_overwrite()
+    refuse_to_overwrite(RunDir(tmp_path / "new"))
+    refuse_to_overwrite(RunDir(tmp_path))
     assert begin(tmp_path, TRAIN).exists()
 
 
 def test_runs_are_not_overwritten_unasked(tmp_path, refused):
     run = begin(tmp_path / "run", TRAIN)
     with refused("holds an unfinished run", "--resume", "--force"):
-        run.refuse_to_overwrite()
+        refuse_to_overwrite(run)
     run.finish({})
     with refused("holds a finished run", "--force"):
-        run.refuse_to_overwrite()
+        refuse_to_overwrite(run)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_a_folder_that_is_not_a_runs_is_never_touched(names, tmp_path, refused):
         (tmp_path / name).write_text("precious")
     before = files(tmp_path)
     with refused("is not empty and not a run folder"):
-        RunDir(tmp_path).refuse_to_overwrite()
+        refuse_to_overwrite(RunDir(tmp_path))
     with refused("is not empty and not a run folder"):  # as with --force
         begin(tmp_path, TRAIN)
     assert files(tmp_path) == before
@@ -156,7 +158,7 @@ def test_a_folder_that_is_not_a_runs_is_never_touched(names, tmp_path, refused):
 def test_a_file_is_no_run_folder(tmp_path, refused):
     (tmp_path / "file").write_text("")
     with refused("is a file", "--run-dir"):
-        RunDir(tmp_path / "file").refuse_to_overwrite()
+        refuse_to_overwrite(RunDir(tmp_path / "file"))
 
 
 @pytest.mark.parametrize("failing", range(4))  # a search begins with three files; the fourth is of one that replaces it
@@ -176,7 +178,7 @@ def test_what_a_run_that_could_not_begin_has_left_is_no_obstacle(failing, tmp_pa
             begin(tmp_path / "run", SEARCH, space=SPACE)
     run = RunDir(tmp_path / "run")
     if not run.exists():
-        run.refuse_to_overwrite()
+        refuse_to_overwrite(run)
     assert begin(run.path, SEARCH, space=SPACE).exists()
 
 
@@ -235,21 +237,21 @@ def test_rows_that_will_be_written_again_are_forgotten_with_the_line_cut_short(e
 def test_an_extended_run_is_unfinished(tmp_path):
     run = begin(tmp_path / "run", TRAIN)
     run.finish({})
-    run.extend("epochs: 700\n")
+    extend_run(run, "epochs: 700\n")
     assert not run.is_finished() and run.config.read_text() == "epochs: 700\n"
 
 
 def test_other_images_than_a_run_was_begun_with_are_refused(tmp_path, refused):
     run = begin(tmp_path / "run", TRAIN)
-    run.check_data("fingerprint")
+    check_data(run, "fingerprint")
     with refused("was begun with other images", "--force"):
-        run.check_data("another")
+        check_data(run, "another")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "3"])
 def test_a_damaged_file_of_a_run_is_one_line(content, tmp_path, refused):
     run = begin(tmp_path / "run", TRAIN)
-    for name, read in (("result.json", run.result), ("environment.json", lambda: run.check_data(""))):
+    for name, read in (("result.json", run.result), ("environment.json", lambda: check_data(run, ""))):
         (run.path / name).write_text(content)
         with refused(name, "damaged"):
             read()

@@ -6,15 +6,16 @@ import platform
 import pytest
 import torch
 
-import nas.search
+import nas.search.search
 from cells.discretize import discretize
-from cells.genotype import load_genotype
-from nas.batches import Batches
+from cells.genotype_file import load_genotype
 from nas.config import RUN_CONTROL, SearchConfig
-from nas.interrupt import Stopped
-from nas.run_dir import RunDir
-from nas.search import SearchState, bilevel_step, run_search
-from search_spaces.registry import load_plugin
+from nas.data.batches import Batches
+from nas.run.folder import RunDir
+from nas.run.stop import Stopped
+from nas.search.bilevel import SearchState, bilevel_step
+from nas.search.search import run_search
+from search_spaces.plugins import load_plugin
 from search_spaces.space import SearchSpace
 from tiny_runs import SEARCH, SPACE, StopAfter, begin, differing, image_data, learned, metrics
 
@@ -54,8 +55,6 @@ def settings(order=1, **changes) -> SearchConfig:
 def uninterrupted(tmp_path_factory):
     """One search of each order, to compare with."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nas.search.draw_genotype", lambda genotype, folder: None)
-        patch.setattr("nas.search.describe_network", lambda genotype: {})
         return {order: searched(tmp_path_factory.mktemp("order") / "run", settings(order)) for order in (1, 2)}
 
 
@@ -118,7 +117,7 @@ def test_the_seed_does_not_change_which_images_train_weights_and_which_alphas(mo
         seen.append(images)
         return Batches(images, *rest)
 
-    monkeypatch.setattr(nas.search, "Batches", record)
+    monkeypatch.setattr(nas.search.search, "Batches", record)
     for seed in (0, 1):
         run_search(settings(seed=seed, epochs=1), SPACE, data, progress=False)
     halves = [data.train_images[:14], data.train_images[14:]]
@@ -183,13 +182,13 @@ def a_batch(seed: int):
 def test_the_alphas_move_first_and_their_gradient_is_not_in_the_clip_of_the_weights(monkeypatch):
     state, calls = SearchState(settings(), SPACE, 3, torch.device("cpu")), []
     moved = {id(state.supernet.alphas()[0]): "alphas", id(state.supernet.weights()[0]): "weights"}
-    apply = nas.search.apply_gradients
+    apply = nas.search.bilevel.apply_gradients
 
     def record(optimizer, parameters, gradients, clip=None):
         calls.append((moved[id(parameters[0])], len(parameters), clip))
         return apply(optimizer, parameters, gradients, clip)
 
-    monkeypatch.setattr(nas.search, "apply_gradients", record)
+    monkeypatch.setattr(nas.search.bilevel, "apply_gradients", record)
     bilevel_step(state, a_batch(0), a_batch(1), settings(gradient_clip=0.5), 0.025)
     assert calls == [("alphas", 2, None), ("weights", len(state.supernet.weights()), 0.5)]
 

@@ -10,21 +10,22 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-import nas.data
-from cells.genotype import load_genotype
+import cli
+import nas.data.datasets
+from cells.genotype_file import load_genotype
 from cells.random_cells import random_genotype
-from nas import cli
-from nas.augment import normalize
-from nas.command_line import settings_parser
+from nas.commands import table9
+from nas.commands.command_line import settings_parser
+from nas.commands.table9 import reproduce_table9
 from nas.config import SearchConfig, TrainConfig, build_config, read_settings
-from nas.removal import removal_errors
+from nas.data.augment import normalize
 from nas.report.figures import Chart
-from nas.run_dir import RunDir
-from nas.search import Search
-from nas.table9 import command as table9
-from nas.table9.command import reproduce_table9
-from nas.table9.jobs import as_flags
-from nas.table9.results import data_title
+from nas.run.begin import create_run
+from nas.run.folder import RunDir
+from nas.search.operator_removal import removal_errors
+from nas.search.search import Search
+from nas.tables.table9.jobs import as_flags
+from nas.tables.table9.results import data_title
 from search_spaces.space import load_space
 from tiny_runs import SEARCH, SPACE, begin
 
@@ -143,13 +144,13 @@ def test_no_test_image_has_a_part_in_a_cell_or_in_its_selection(finished, monkey
     """With other labels on the test images, all that differs is the test errors."""
     before = table()
     shutil.rmtree(finished / "runs")
-    load = nas.data.load_data
+    load = nas.data.datasets.load_data
 
     def poisoned(*source):
         data = load(*source)
         return replace(data, test_labels=(data.test_labels + 1) % len(data.classes))
 
-    monkeypatch.setattr(nas.data, "load_data", poisoned)
+    monkeypatch.setattr(nas.experiment.plan, "load_data", poisoned)
     assert reproduce_table9(CALL) == 0
     after = table()
     for name, space in before["spaces"].items():
@@ -239,7 +240,7 @@ def test_the_supernet_without_an_operator_is_the_one_of_the_space_without_it(fin
     search = Search(
         build_config(SearchConfig, [("", read_settings(run.config, "search"))]),
         load_space(run.space),
-        nas.data.load_data("digits", None),
+        nas.data.datasets.load_data("digits", None),
         None,
     )
     supernet = search.state.supernet
@@ -382,7 +383,7 @@ def test_an_interrupted_job_ends_the_command_and_is_resumed(here, monkeypatch, c
 
     def interrupted(arguments):
         started.append(arguments)
-        folder_of(here, "plain", "search").create("{}", "")
+        create_run(folder_of(here, "plain", "search"), "{}", "")
         return 130
 
     with monkeypatch.context() as patch:

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from nas.table9 import on_ray
-from nas.table9.command import reproduce_table9
-from nas.table9.on_ray import Resources
+from nas.commands.table9 import reproduce_table9
+from nas.tables import on_ray
+from nas.tables.on_ray import Resources
 from tests.test_table9 import CALL, write_inputs
 
 ROOT = Path(__file__).parent.parent
@@ -192,7 +192,7 @@ def test_an_error_in_a_worker_is_said_as_it_is(here, monkeypatch, capsys):
 
 
 def plan_on(device):
-    from nas.table9.command import _parser
-    from nas.table9.jobs import plan_jobs
+    from nas.commands.table9 import _parser
+    from nas.tables.table9.jobs import plan_jobs
 
     return plan_jobs(_parser().parse([*CALL, "--device", device]))

@@ -7,15 +7,15 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
-import nas.cli
-import nas.tensorboard
+import nas.commands.search
+import nas.report.tensorboard
 from cells.genotype import CellGenotype, Edge, Genotype
-from nas.interrupt import Stopped
-from nas.library import search_cell
-from nas.run_dir import RunDir
-from nas.search import run_search
-from nas.tensorboard import check_tensorboard
-from nas.train import run_training
+from nas.notebook.functions import search_cell
+from nas.report.tensorboard import check_tensorboard
+from nas.run.folder import RunDir
+from nas.run.stop import Stopped
+from nas.search.search import run_search
+from nas.training.training import run_training
 from tiny_runs import SEARCH, SPACE, TRAIN, StopAfter, begin, image_data
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -145,11 +145,11 @@ def test_a_run_that_starts_anew_loses_the_old_event_files(tmp_path):
     assert event_files(run) == []
 
 
-@pytest.mark.parametrize("command", [nas.cli.search, nas.cli.train])
+@pytest.mark.parametrize("command", [nas.commands.search.search, nas.commands.train.train])
 def test_without_the_package_the_run_is_refused_in_one_line_before_it_starts(command, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(nas.tensorboard.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(nas.report.tensorboard.importlib.util, "find_spec", lambda name: None)
     arguments = ["--preset", "quick", "--tensorboard", "--run-dir", str(tmp_path / "run")]
-    assert command(arguments if command is nas.cli.search else ["darts_v2", *arguments]) == 2
+    assert command(arguments if command is nas.commands.search.search else ["darts_v2", *arguments]) == 2
     error = capsys.readouterr().err
     assert "pip install tensorboard" in error and error.count("\n") == 1
     assert not (tmp_path / "run").exists()
@@ -157,6 +157,6 @@ def test_without_the_package_the_run_is_refused_in_one_line_before_it_starts(com
 
 
 def test_a_notebook_is_told_too(refused, monkeypatch):
-    monkeypatch.setattr(nas.tensorboard.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(nas.report.tensorboard.importlib.util, "find_spec", lambda name: None)
     with refused("--tensorboard needs the package tensorboard"):
         search_cell("darts", preset="quick", tensorboard=True)

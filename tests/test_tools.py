@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cells.genotype import load_genotype
-from nas import tools
+from cells.genotype_file import load_genotype
+from nas.commands import genotypes as tools
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("--channels", "4", "--layers", "3")  # counted in a moment

@@ -3,16 +3,18 @@
 import pytest
 import torch
 
-import nas.train
-from cells.genotype import CellGenotype, Edge, Genotype, load_genotype
-from cells.network import Network, describe_network
+import nas.training.training
+from cells.costs import network_costs
+from cells.genotype import CellGenotype, Edge, Genotype
+from cells.genotype_file import load_genotype
+from cells.network import Network
 from nas.config import RUN_CONTROL, TrainConfig
-from nas.interrupt import Stopped
-from nas.loop import cosine
-from nas.run_dir import RunDir
-from nas.train import error_percent, run_training
-from nas.trained_network import load_trained
-from search_spaces.registry import load_plugin
+from nas.loop.steps import cosine
+from nas.run.folder import RunDir
+from nas.run.stop import Stopped
+from nas.training.training import error_percent, run_training
+from nas.training.weights_file import load_trained
+from search_spaces.plugins import load_plugin
 from tiny_runs import TRAIN, StopAfter, begin, differing, image_data, metrics
 
 
@@ -93,13 +95,13 @@ def test_the_same_seed_gives_the_same_network(uninterrupted, tmp_path):
 
 
 def test_drop_path_rises_with_the_epoch_and_the_learning_rate_falls_to_zero(monkeypatch):
-    seen, step = set(), nas.train.training_step
+    seen, step = set(), nas.training.training.training_step
 
     def record(state, batch, config, learning_rate, drop_path_probability):
         seen.add((learning_rate, drop_path_probability))
         return step(state, batch, config, learning_rate, drop_path_probability)
 
-    monkeypatch.setattr(nas.train, "training_step", record)
+    monkeypatch.setattr(nas.training.training, "training_step", record)
     run_training(settings(epochs=4, drop_path=0.2), GENOTYPE, image_data(), progress=False)
     rates, probabilities = zip(*sorted(seen, reverse=True), strict=True)
     assert probabilities == pytest.approx([0.0, 0.05, 0.1, 0.15])  # 0.2 * epoch / epochs
@@ -113,7 +115,7 @@ def test_the_test_images_are_read_once_after_the_last_epoch(monkeypatch, tmp_pat
         read_after.append(len(run.rows("metrics")))
         return 50.0
 
-    monkeypatch.setattr(nas.train, "error_percent", record)
+    monkeypatch.setattr(nas.training.training, "error_percent", record)
     assert run_training(TRAIN, GENOTYPE, image_data(), run, progress=False)["test_error_percent"] == 50.0
     assert read_after == [TRAIN.epochs]
 
@@ -169,7 +171,7 @@ class CountedPool(nn.Module):
 
 
 def test_the_result_counts_parameters_with_and_without_the_auxiliary_head(uninterrupted):
-    reported, counted = uninterrupted.result(), describe_network(GENOTYPE, 2, 3, classes=3, image_size=8)
+    reported, counted = uninterrupted.result(), network_costs(GENOTYPE, 2, 3, classes=3, image_size=8)
     assert {name: reported[name] for name in counted} == counted
     assert reported["parameters"] < reported["parameters_with_auxiliary"] and reported["madds"] > 0
     assert reported["test_images"] == 10 and reported["seconds"] >= 0 and reported["seed"] == 0

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from cells.genotype import load_genotype
+from cells.genotype_file import load_genotype
 from cells.network import Network
 from cells.supernet import Supernet
-from nas.search import run_search
-from nas.trouble import find_trouble
-from search_spaces.registry import load_plugin
+from nas.loop.not_finite import find_trouble
+from nas.search.search import run_search
+from search_spaces.plugins import load_plugin
 from search_spaces.space import SearchSpace
 from tiny_runs import SEARCH, begin, image_data
 

@@ -5,9 +5,10 @@ import json
 import torch
 
 from nas.config import SearchConfig, TrainConfig, config_to_yaml
-from nas.data import ImageData
-from nas.interrupt import TIME_IS_UP, Stopped
-from nas.run_dir import RunDir
+from nas.data.image_data import ImageData
+from nas.run.begin import create_run
+from nas.run.folder import RunDir
+from nas.run.stop import TIME_IS_UP, Stopped
 from search_spaces.space import SearchSpace
 
 SPACE = SearchSpace("tiny", ("none", "skip_connect", "dil_conv_3x3"), nodes=2)
@@ -43,7 +44,7 @@ class StopAfter:
 def begin(folder, config, **subject) -> RunDir:
     """A new run folder; `subject` is a search's space or a training's genotype."""
     run = RunDir(folder)
-    run.create(config_to_yaml(config), "fingerprint", **subject)
+    create_run(run, config_to_yaml(config), "fingerprint", **subject)
     return run
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from nas.checkpoint import write_atomically
 from nas.interchange.graph import Runs, as_program, check_onnx, export_onnx, export_torch
 from nas.interchange.python_file import export_python
-from nas.trained_network import PixelClassifier, SavedNetwork
+from nas.run.files import write_atomically
+from nas.training.weights_file import PixelClassifier, SavedNetwork
 from search_spaces.errors import InputError, suggest
 
 FORMATS = {"torch": "network.pt2", "onnx": "network.onnx", "python": "network.py"}

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from nas.trained_network import PixelClassifier, SavedNetwork
+from nas.training.weights_file import PixelClassifier, SavedNetwork
 from search_spaces.errors import InputError
 
 METADATA = "metadata.json"  # its name in the program's archive

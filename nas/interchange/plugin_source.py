@@ -10,11 +10,15 @@ import tokenize
 from dataclasses import dataclass
 
 from search_spaces.errors import InputError
-from search_spaces.registry import Plugin
+from search_spaces.plugins import Plugin
 
 INDENT = "    "
 _PACKAGES = ("search_spaces", "cells", "nas")
-_REGISTRY = ("search_spaces", "search_spaces.registry")  # where a plug-in gets `register_operator`
+_REGISTRY = (
+    "search_spaces",
+    "search_spaces.registry",
+    "search_spaces.operator",
+)  # where a plug-in gets `register_operator`
 
 
 @dataclass(frozen=True)

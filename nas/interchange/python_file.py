@@ -13,15 +13,21 @@ from cells.genotype import Genotype
 from cells.stacking import CellSpec, edge_stride
 from nas.interchange.plugin_source import INDENT, Body, as_function_body
 from nas.interchange.source_code import Definitions, module_comment
-from nas.trained_network import SavedNetwork
+from nas.training.weights_file import SavedNetwork
 from search_spaces.errors import InputError
-from search_spaces.registry import Plugin, get_operator, plugins_of
+from search_spaces.plugins import Plugin, plugins_of
+from search_spaces.registry import get_operator
 
 WIDTH = 120  # of a line
 _TEMPLATE = Path(__file__).parent / "stand_alone.py.template"
 _IMPORTS = ("import sys", "from pathlib import Path", "import torch", "from torch import nn")  # of the template
 _SKELETON = ("CellInputs", "build_stem", "stack_cells")
-_FOR_PLUGINS = ("search_spaces.layers", "search_spaces.darts_ops", "search_spaces.bottleneck_ops")
+_FOR_PLUGINS = (
+    "search_spaces.layers",
+    "search_spaces.blocks",
+    "search_spaces.darts_ops",
+    "search_spaces.bottleneck_ops",
+)
 
 
 def export_python(trained: SavedNetwork) -> str:

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import torch
 
+from cells.execution import Execution
 from cells.genotype import Genotype
 from cells.network import Network
-from nas.data import CIFAR10_MEAN, CIFAR10_STD
-from nas.trained_network import SavedNetwork
+from nas.data.datasets import CIFAR10_MEAN, CIFAR10_STD
+from nas.training.weights_file import SavedNetwork
 from search_spaces.darts_ops import DilatedConv, SeparableConv
 from search_spaces.errors import InputError
 from search_spaces.layers import FactorizedReduce, ReLUConvBN
@@ -39,7 +40,7 @@ def read_reference(path: Path, genotype: Genotype, channels: int, layers: int) -
     state = _read_state(path)
     auxiliary = any(name.startswith("auxiliary_head.") for name in state)
     with torch.device("meta"):
-        network = Network(genotype, channels, layers, len(CIFAR10_CLASSES), auxiliary, compiled=False)
+        network = Network(genotype, channels, layers, len(CIFAR10_CLASSES), auxiliary, Execution(compiled=False))
     _refuse_other_operators(genotype)
     try:
         translated = translate(state, network)

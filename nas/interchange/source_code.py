@@ -10,7 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 # Where layers, the macro skeleton and the built-in operators are defined, each after those that it imports from.
-MODULES = ("search_spaces.layers", "cells.stacking", "search_spaces.darts_ops", "search_spaces.bottleneck_ops")
+MODULES = (
+    "search_spaces.layers",
+    "search_spaces.blocks",
+    "cells.stacking",
+    "search_spaces.darts_ops",
+    "search_spaces.bottleneck_ops",
+)
 
 
 @dataclass(frozen=True)

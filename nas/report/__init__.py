@@ -1,1 +1,1 @@
-"""A run folder, or a whole Table 9, as one HTML file."""
+"""Pages, figures and curves of runs, made from what stands in their folders."""

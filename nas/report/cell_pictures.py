@@ -2,9 +2,9 @@
 
 from functools import lru_cache
 
-from cells.diagram import cell_dot, label_and_look, node_name
 from cells.genotype import CellGenotype
-from cells.rendering import find_renderers, render
+from cells.pictures.diagram import cell_dot, label_and_look, node_name
+from cells.pictures.rendering import find_renderers, render
 from nas.report.inline_svg import inline_svg, natural_width
 
 TITLES = {"normal": "Normal cell", "reduce": "Reduction cell"}

@@ -6,16 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from cells.costs import network_costs
-from cells.diagram import node_name
-from cells.discretize import discretize
-from cells.genotype import CellGenotype, Genotype
-from nas.collapse import skip_connections
+from cells.costs import Costs, network_costs
+from cells.genotype import KINDS, CellGenotype, Genotype
+from cells.pictures.diagram import node_name
 from nas.report.rows import operator_weights
-from nas.run_dir import RunDir
+from nas.run.folder import RunDir
+from nas.run.upgrade import cells_by_epoch
+from nas.search.collapse import skip_connections
 from search_spaces.space import SearchSpace
 
-KINDS = ("normal", "reduce")
 NARROW = 200  # hundredths of a percent: weights that differ by less are shown with two digits
 
 
@@ -29,14 +28,14 @@ class Epoch:
     row: dict[str, Any]  # of metrics.jsonl; empty if it is not written yet
 
     @property
-    def costs(self) -> tuple[int, int]:
-        """(parameters, multiply-adds) of the network of 36 channels and 20 cells."""
+    def costs(self) -> Costs:
+        """Of the network of 36 channels and 20 cells."""
         return network_costs(self.genotype)
 
     def readouts(self) -> dict[str, str]:
         """Its numbers by their names, for people."""
-        row, genotype, (parameters, madds) = self.row, self.genotype, self.costs
-        skips = [skip_connections(getattr(genotype, kind)) for kind in KINDS]
+        row, genotype, costs = self.row, self.genotype, self.costs
+        skips = [skip_connections(cell) for cell in genotype.cells.values()]
         found = {"epoch": str(self.number)}
         for name, key, form in (
             ("training loss", "train_loss", "{:.3f}"),
@@ -50,23 +49,22 @@ class Epoch:
         found["entropy"] = " + ".join("—" if value is None else f"{value:.3f}" for value in entropies)
         if "dominant_eigenvalue" in row:
             found["eigenvalue"] = f"{row['dominant_eigenvalue']:.3g}"
-        found["parameters"] = f"{parameters / 1e6:.2f} M"
-        found["multiply-adds"] = f"{madds / 1e6:.0f} M"
+        found["parameters"] = f"{costs.parameters / 1e6:.2f} M"
+        found["multiply-adds"] = f"{costs.madds / 1e6:.0f} M"
         return found
 
 
 def read_epochs(run: RunDir, space: SearchSpace, rows: Sequence[dict[str, Any]]) -> list[Epoch]:
     """The epochs in alphas.jsonl, with the `rows` of metrics.jsonl. Raises InputError if a line is damaged."""
     by_epoch = {row["epoch"]: row for row in rows}
-    return [
-        Epoch(epoch + 1, discretize(weights["normal"], weights["reduce"], space), weights, by_epoch.get(epoch, {}))
-        for epoch, weights in operator_weights(run, space).items()
-    ]
+    found = operator_weights(run, space)
+    cells = cells_by_epoch(run, space)
+    return [Epoch(epoch + 1, cells[epoch], weights, by_epoch.get(epoch, {})) for epoch, weights in found.items()]
 
 
 def distinct_cells(epochs: list[Epoch], kind: str) -> tuple[list[CellGenotype], list[int]]:
     """(each distinct cell once, the index of each epoch's)."""
-    cells = [getattr(epoch.genotype, kind) for epoch in epochs]
+    cells = [epoch.genotype.cells[kind] for epoch in epochs]
     distinct = list(dict.fromkeys(cells))
     return distinct, [distinct.index(cell) for cell in cells]
 
@@ -105,7 +103,7 @@ def slider_content(epochs: list[Epoch], space: SearchSpace, shown: dict[str, lis
             kind: [[round(10_000 * float(weight)) for weight in epoch.weights[kind].T.flat] for epoch in epochs]
             for kind in KINDS
         },
-        "kept": {kind: [_kept(getattr(epoch.genotype, kind), space) for epoch in epochs] for kind in KINDS},
+        "kept": {kind: [_kept(epoch.genotype.cells[kind], space) for epoch in epochs] for kind in KINDS},
     }
 
 

@@ -2,21 +2,21 @@
 
 import sys
 import time
-from pathlib import Path
 
 from tqdm import tqdm
+
+from nas.loop.listener import Listener
+from nas.report import page
+from nas.run.folder import RunDir
 
 SHARE = 0.1  # of the run's time at most; where an epoch takes less than ten reports, some are left out
 
 
-class LiveReport:
-    """Writes report.html into a run's folder, or with `wanted` false does nothing.
+class LiveReport(Listener):
+    """Writes report.html into a run's folder. What goes wrong is said in one line, once, and the run goes on."""
 
-    What goes wrong is said in one line, once, and the run goes on.
-    """
-
-    def __init__(self, folder: Path | None, wanted: bool):
-        self.folder = folder if wanted else None
+    def __init__(self, run: RunDir):
+        self.run = run
         self.seconds = 0.0  # that the last one took
         self.written = -float("inf")  # when it was
         self.said = ""
@@ -24,18 +24,14 @@ class LiveReport:
     def epoch_ended(self) -> None:
         """Writes the report unless it would take more than its share of the time."""
         if time.perf_counter() - self.written >= self.seconds * (1 / SHARE - 1):
-            self.write()
+            self.ended()
 
-    def write(self) -> None:
-        if self.folder is None:
-            return
+    def ended(self) -> None:
         start = time.perf_counter()
         try:
-            from nas.report.page import write_report
-
-            write_report([self.folder])
+            page.write_report(self.run)
         except Exception as error:  # whatever it is, hours of computing weigh more than a page
-            self._say(f"note: {self.folder / 'report.html'} was not written ({type(error).__name__}: {error})")
+            self._say(f"note: {self.run.report} was not written ({type(error).__name__}: {error})")
         self.written = time.perf_counter()
         self.seconds = self.written - start
 

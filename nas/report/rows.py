@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.special
+import torch
 
-from nas.run_dir import RunDir
+from cells.genotype import KINDS
+from cells.relaxation import softmax
+from nas.run.folder import RunDir
 from search_spaces.errors import InputError
 from search_spaces.space import SearchSpace
 
@@ -34,14 +36,14 @@ def operator_weights(run: RunDir, space: SearchSpace) -> dict[int, dict[str, np.
     found = {}
     for where, row in _rows(run.path / "alphas.jsonl"):
         weights = {}
-        for kind in ("normal", "reduce"):
+        for kind in KINDS:
             try:
                 alphas = np.array(row.get(kind), dtype=np.float64)
             except (ValueError, TypeError):
                 alphas = np.array(math.nan)
             if alphas.shape != shape or not np.isfinite(alphas).all():
                 raise InputError(f"{where}: {kind} is not {shape[0]} rows of {shape[1]} finite alphas; {ADVICE}")
-            weights[kind] = scipy.special.softmax(alphas, axis=1)
+            weights[kind] = softmax(torch.from_numpy(alphas)).numpy()
         found[row["epoch"]] = weights
     return found
 

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from cells.genotype import Genotype
-from nas.cli import training_command
+from cells.genotype import KINDS, Genotype
 from nas.config import PRESETS, SearchConfig, build_config, read_preset, read_settings
-from nas.loop import readable_time
+from nas.formatting import readable_time
 from nas.report.cell_pictures import TITLES, cell_picture
-from nas.report.epochs import KINDS, Epoch, describe_changes, distinct_cells, edge_names, read_epochs, slider_content
+from nas.report.epochs import Epoch, describe_changes, distinct_cells, edge_names, read_epochs, slider_content
 from nas.report.figures import Chart, curves
 from nas.report.rows import column, metrics
 from nas.report.settings import describe_state, environment_rows, settings_rows
-from nas.run_dir import RunDir
+from nas.run.folder import RunDir
+from nas.run.next_command import training_command
 from search_spaces.space import load_space
 
 NAMES = {"normal": "normal cell", "reduce": "reduction cell"}
@@ -62,7 +62,7 @@ def search_content(run: RunDir, identifier: str) -> dict[str, Any]:
 
 
 def _charts(rows: list[dict[str, Any]], epochs: list[Epoch], identifier: str) -> list[Chart]:
-    costs = [(epoch.number, *epoch.costs) for epoch in epochs]
+    costs = [(epoch.number, epoch.costs) for epoch in epochs]
     size = "Of the network of this epoch's cells with 36 channels and 20 cells, without the auxiliary head."
     charts = [
         ("Loss", {"training": column(rows, "train_loss"), "validation": column(rows, "validation_loss")}, ""),
@@ -89,8 +89,8 @@ def _charts(rows: list[dict[str, Any]], epochs: list[Epoch], identifier: str) ->
             {"of the Hessian": column(rows, "dominant_eigenvalue")},
             "Of the validation loss with respect to the alphas. A steep rise comes before a collapse.",
         ),
-        ("Parameters, M", {"parameters": [(epoch, parameters / 1e6) for epoch, parameters, _ in costs]}, size),
-        ("Multiply-adds, M", {"multiply-adds": [(epoch, madds / 1e6) for epoch, _, madds in costs]}, size),
+        ("Parameters, M", {"parameters": [(epoch, cost.parameters / 1e6) for epoch, cost in costs]}, size),
+        ("Multiply-adds, M", {"multiply-adds": [(epoch, cost.madds / 1e6) for epoch, cost in costs]}, size),
     ]
     drawn = [curves(title, series, f"{identifier}-c{n}-", note) for n, (title, series, note) in enumerate(charts)]
     return [chart for chart in drawn if chart is not None]
@@ -108,7 +108,7 @@ def preset_of(config: SearchConfig) -> str | None:
 def _notation(genotype: Genotype) -> str:
     return (
         genotype.to_notation()
-        if all(len(edges) == 2 for cell in (genotype.normal, genotype.reduce) for edges in cell.nodes)
+        if all(len(edges) == 2 for cell in genotype.cells.values() for edges in cell.nodes)
         else ""
     )
 

@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from nas.config import RUN_CONTROL, Settings
-from nas.loop import readable_time
-from nas.run_dir import RunDir
+from nas.formatting import readable_time
+from nas.run.folder import RunDir
 from search_spaces.errors import InputError
 
 

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from cells.genotype import load_genotype
+from cells.genotype_file import load_genotype
 from nas.config import TrainConfig, build_config, read_settings
-from nas.loop import readable_time
+from nas.formatting import readable_time
 from nas.report.cell_pictures import TITLES, cell_picture
 from nas.report.figures import Chart, curves
 from nas.report.rows import column, metrics
 from nas.report.settings import describe_state, environment_rows, settings_rows
-from nas.run_dir import RunDir
+from nas.run.folder import RunDir
 
 
 def training_content(run: RunDir, identifier: str) -> dict[str, Any]:

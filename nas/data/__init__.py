@@ -1,0 +1,1 @@
+"""From pixels to batches: data sets, image files, augmentation, and the randomness that it draws on."""

@@ -1,0 +1,1 @@
+"""What searching and training share: epochs of steps, and exact resume."""

@@ -1,0 +1,1 @@
+"""Where it computes: devices, several processes, CUDA graphs."""

@@ -1,0 +1,1 @@
+"""One run, one folder: its files, its lock, its checkpoints, its signals."""

@@ -1,0 +1,1 @@
+"""The tables of papers, measured: jobs, where they run, what they say."""

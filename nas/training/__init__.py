@@ -1,0 +1,1 @@
+"""The network of an architecture: trained, tested, saved, put to use."""
