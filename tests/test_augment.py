@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nas.data.augment import augment, batches, normalize, scaled
-from nas.data.randomness import epoch_order, random_batch_indices, step_generator
+from nas.data.randomness import Draw
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.1)
 WHITE = [(1 - m) / s for m, s in zip(MEAN, STD, strict=True)]
@@ -123,7 +123,7 @@ def test_the_same_generator_gives_the_same_batch_and_another_gives_another():
 def test_augmentation_does_not_touch_the_global_generator():
     state = torch.get_rng_state()
     run(white(4), flip=True, padding=1, cutout=2)
-    epoch_order(10, 0, "weights", 0, "cpu")
+    Draw(0, "weights").order(10, "cpu")
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -137,29 +137,29 @@ def test_lengths_scale_with_the_image(at_32, size, expected):
 
 def test_step_generators_differ_between_seeds_streams_epochs_and_steps():
     keys = list(itertools.product((0, 1, 2**40), ("weights", "alphas"), range(4), range(4)))
-    draws = {key: tuple(torch.rand(4, generator=step_generator(*key, "cpu")).tolist()) for key in keys}
+    draws = {key: tuple(torch.rand(4, generator=Draw(*key).generator("cpu")).tolist()) for key in keys}
     assert len(set(draws.values())) == len(keys)
-    again = torch.rand(4, generator=step_generator(*keys[5], "cpu"))
+    again = torch.rand(4, generator=Draw(*keys[5]).generator("cpu"))
     assert tuple(again.tolist()) == draws[keys[5]]
 
 
 def test_step_generator_seeds_are_the_same_on_every_machine():
-    assert step_generator(0, "weights", 0, 0, "cpu").initial_seed() == 18044132423894491359
+    assert Draw(0, "weights").generator("cpu").initial_seed() == 18044132423894491359
 
 
 def test_an_epoch_order_is_a_permutation_of_its_own():
-    orders = [epoch_order(100, seed, name, e, "cpu") for seed in (0, 1) for name in ("a", "b") for e in (0, 1)]
+    orders = [Draw(seed, name, e).order(100, "cpu") for seed in (0, 1) for name in ("a", "b") for e in (0, 1)]
     assert all(torch.equal(order.sort().values, torch.arange(100)) for order in orders)
     assert len({tuple(order.tolist()) for order in orders}) == len(orders)
-    assert torch.equal(orders[0], epoch_order(100, 0, "a", 0, "cpu"))
+    assert torch.equal(orders[0], Draw(0, "a").order(100, "cpu"))
 
 
 def test_a_random_batch_repeats_no_image_but_later_batches_may():
-    drawn = [random_batch_indices(10, 4, 0, "alphas", 0, step, "cpu") for step in range(50)]
+    drawn = [Draw(0, "alphas", 0, step).sample(10, 4, "cpu") for step in range(50)]
     assert all(len(batch.unique()) == 4 for batch in drawn)
     assert torch.cat(drawn).unique().tolist() == list(range(10))
-    assert torch.equal(drawn[7], random_batch_indices(10, 4, 0, "alphas", 0, 7, "cpu"))
-    assert random_batch_indices(3, 4, 0, "alphas", 0, 0, "cpu").sort().values.tolist() == [0, 1, 2]
+    assert torch.equal(drawn[7], Draw(0, "alphas", 0, 7).sample(10, 4, "cpu"))
+    assert Draw(0, "alphas").sample(3, 4, "cpu").sort().values.tolist() == [0, 1, 2]
 
 
 def test_the_last_batch_may_be_partial():

@@ -53,19 +53,19 @@ def test_the_dictionary_that_nni_pins_is_darts_v2(as_list, tmp_path):
 
 
 def test_darts_v2_is_written_as_nni_pins_it():
-    assert load_genotype("darts_v2").to_nni() == dictionary()
+    assert to_nni(load_genotype("darts_v2")) == dictionary()
 
 
 @pytest.mark.parametrize("name", sorted(set(published_genotypes()) - set(OTHERS)))
 def test_every_published_cell_that_nni_can_say_survives_it(name):
     genotype = load_genotype(name)
-    assert cells_of(parse_genotype(json.dumps(genotype.to_nni()))) == cells_of(genotype)
+    assert cells_of(parse_genotype(json.dumps(to_nni(genotype)))) == cells_of(genotype)
 
 
 @pytest.mark.parametrize(("name", "words"), OTHERS.items())
 def test_a_cell_that_nni_cannot_say_is_refused(name, words, refused):
     with refused(words, "NNI"):
-        load_genotype(name).to_nni()
+        to_nni(load_genotype(name))
 
 
 def test_an_operator_that_nni_does_not_have_is_refused(refused):

@@ -11,8 +11,8 @@ from cells.genotype import CellGenotype, Edge, Genotype
 from cells.network import Network
 from cells.supernet import Supernet
 from search_spaces import build_operator, get_operator, load_plugin, load_space, operator_names, register_operator
-from search_spaces.plugins import plugins_of
-from search_spaces.registry import _PLUGINS, KINDS
+from search_spaces.plugins import PLUGINS, plugins_of
+from search_spaces.registry import KINDS
 
 DARTS = ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5")
 DARTS += ("dil_conv_3x3", "dil_conv_5x5")
@@ -175,7 +175,7 @@ def test_a_broken_plugin_gets_one_line_and_leaves_nothing_behind(write_plugin, r
     for _ in range(2):  # the second time it is no better
         with refused(*words):
             load_plugin(path)
-        assert operator_names() == before and not _PLUGINS
+        assert operator_names() == before and not PLUGINS
         assert not [name for name in set(sys.modules) - modules if name.startswith("_plugin")]
 
 

@@ -54,8 +54,7 @@ def settings(order=1, **changes) -> SearchConfig:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     """One search of each order, to compare with."""
-    with pytest.MonkeyPatch.context() as patch:
-        return {order: searched(tmp_path_factory.mktemp("order") / "run", settings(order)) for order in (1, 2)}
+    return {order: searched(tmp_path_factory.mktemp("order") / "run", settings(order)) for order in (1, 2)}
 
 
 def assert_same(run: RunDir, other: RunDir):

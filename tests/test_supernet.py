@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from cells.execution import Execution
 from cells.supernet import Supernet
 from search_spaces import SearchSpace, load_space, register_operator
 from textbook_twin import supernet_and_textbook_twin, weights_of
@@ -175,7 +176,7 @@ def test_recomputed_cells_give_the_same_bits_and_statistics():
     results = []
     for recompute in (False, True):
         torch.manual_seed(0)
-        supernet = Supernet(space, 2, 4, 3, recompute)
+        supernet = Supernet(space, 2, 4, 3, Execution(recompute=recompute))
         logits = supernet(images)
         loss = nn.functional.cross_entropy(logits, labels)
         gradients = torch.autograd.grad(loss, [*supernet.weights(), *supernet.alphas()])
