@@ -84,7 +84,7 @@ class Settings(BaseModel):
 class SearchConfig(Settings):
     """Settings of a search; defaults of DARTS, section 3.1 and A.1, and its reference code."""
 
-    command = "search"
+    command: ClassVar[str] = "search"
 
     space: str = Field("darts", description="darts, darts+ir, darts+sandglass, darts+NAME, or a YAML file")
     order: Annotated[Literal[1, 2], BeforeValidator(_whole)] = Field(
@@ -117,7 +117,7 @@ class SearchConfig(Settings):
 class TrainConfig(Settings):
     """Settings of retraining; defaults of DARTS, section 3.2 and A.2, and its reference code."""
 
-    command = "train"
+    command: ClassVar[str] = "train"
 
     channels: Count = Field(36, description="initial channels of the network")
     layers: Count = Field(20, description="cells of the network")

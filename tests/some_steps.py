@@ -13,7 +13,7 @@ from nas.machine import processes
 from nas.machine.sync_batch_norm import SynchronizedBatchNorm2d
 from nas.search.bilevel import SearchState, bilevel_step
 from nas.training.training import TrainState, training_step
-from tests.tiny_runs import SEARCH, SPACE, TRAIN, image_data
+from tiny_runs import SEARCH, SPACE, TRAIN, image_data
 
 STEPS = 3
 SIZES = (8, 7)  # of the batches: two processes share the second unevenly

@@ -9,7 +9,7 @@ from pathlib import Path
 from cells.genotype import Genotype
 from cells.genotype_file import load_genotype, published_genotypes
 from nas.commands.command_line import Parser, run_command
-from nas.experiment.subject_names import genotype_name, plugins_beside
+from nas.experiment.names import genotype_name, plugins_beside
 from search_spaces.errors import InputError
 from search_spaces.plugins import load_plugins
 

@@ -9,7 +9,7 @@ import torch
 
 from cells.architecture import Architecture, CellArchitecture
 from cells.compiled.fused import WHY_NOT_COMPILED
-from nas.config import SearchConfig, TrainConfig, config_to_yaml
+from nas.config import SearchConfig, Settings, TrainConfig, config_to_yaml
 from nas.data.datasets import load_data, summarize_data
 from nas.data.image_data import DataSummary, ImageData
 from nas.experiment.estimate import Estimate, estimate_search, estimate_training
@@ -115,7 +115,7 @@ def describe_plan(plan: Plan) -> list[str]:
     ]
 
 
-def check_sizes(config: SearchConfig | TrainConfig, summary: DataSummary) -> None:
+def check_sizes(config: Settings, summary: DataSummary) -> None:
     """Raises InputError if the data have fewer images than the settings ask for."""
     least_images = LEAST_IMAGES[config.command]
     for name, least in (("train_images", least_images), ("test_images", 1)):
@@ -165,9 +165,7 @@ def _decide_compile(config: Config, device: str, request: Request[Config]) -> Co
     return config.model_copy(update={"compile": device in ("cpu", "cuda") and not why_not})
 
 
-def _estimate(
-    config: SearchConfig | TrainConfig, subject: SearchSpace | Architecture, summary: DataSummary
-) -> Estimate:
+def _estimate(config: Settings, subject: SearchSpace | Architecture, summary: DataSummary) -> Estimate:
     if isinstance(config, SearchConfig) and isinstance(subject, SearchSpace):
         return estimate_search(config, subject, summary)
     assert isinstance(config, TrainConfig) and isinstance(subject, Architecture)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from cells.genotype import Genotype
-from nas.config import SearchConfig, TrainConfig, build_config, read_preset, read_settings
+from nas.config import Settings, build_config, read_preset, read_settings
 
-Config = TypeVar("Config", SearchConfig, TrainConfig)
+Config = TypeVar("Config", bound=Settings)
 Layer = tuple[str, dict[str, Any]]  # (where it is from, settings)
 
 

@@ -3,18 +3,18 @@
 import re
 import runpy
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 import cli
 from cells.supernet import Supernet
+from project_root import ROOT
 from search_spaces import check_operator, load_plugin
 from search_spaces.registry import build_operator
 from search_spaces.space import SearchSpace
 
-EXAMPLES = Path(__file__).parents[1] / "scripts" / "examples"
+EXAMPLES = ROOT / "scripts" / "examples"
 PLUGINS = sorted(path for path in EXAMPLES.glob("*.py") if "@register_operator" in path.read_text())
 
 

@@ -30,12 +30,12 @@ from nas.interchange.reference import reference_names
 from nas.run.begin import create_run
 from nas.training.training import run_training
 from nas.training.weights_file import PixelClassifier, SavedNetwork, load_trained
+from project_root import ROOT
 from search_spaces.operator import OPERATORS
 from search_spaces.plugins import PLUGINS, load_plugin
 from search_spaces.registry import operator_names
 from tiny_runs import TRAIN, begin, image_data
 
-ROOT = Path(__file__).parents[1]
 FOUND = sorted((ROOT / "cells" / "found").glob("*/genotype.json"))
 CELLS = [*published_genotypes(), *FOUND]
 PIXELS = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))

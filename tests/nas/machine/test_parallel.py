@@ -14,10 +14,10 @@ from nas.data.batches import Batches
 from nas.machine import processes
 from nas.machine.device import resolve_device
 from nas.run.folder import RunDir
-from tests.some_steps import all_learned
-from tests.tiny_runs import SEARCH, image_data
+from project_root import ROOT
+from some_steps import all_learned
+from tiny_runs import SEARCH, image_data
 
-ROOT = Path(__file__).parent.parent
 SEARCH_FLAGS = (
     "--data digits --channels 2 --layers 3 --batch-size 16 --train-images 48 --epochs 3 --threads 1 --device cpu"
     " --order 1 --save-every 0.00001"

@@ -1,7 +1,6 @@
 """docs/files-of-a-run.md names every key of the files that grow with a run, and no other."""
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -9,9 +8,10 @@ from cells.genotype import CellGenotype, Edge, Genotype
 from nas.run.folder import RunDir
 from nas.search.search import run_search
 from nas.training.training import run_training
+from project_root import ROOT
 from tiny_runs import SEARCH, SPACE, TRAIN, begin, image_data
 
-PAGE = Path(__file__).parents[1] / "docs" / "files-of-a-run.md"
+PAGE = ROOT / "docs" / "files-of-a-run.md"
 
 
 def documented() -> dict[str, list[str]]:

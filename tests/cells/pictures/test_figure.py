@@ -7,6 +7,7 @@ from itertools import combinations
 
 import pytest
 from PIL import Image
+from test_diagram import HOSTILE, one_node, pdf_size, svg_texts
 
 from cells.genotype import CellGenotype, Edge, Genotype
 from cells.genotype_file import load_genotype
@@ -14,7 +15,6 @@ from cells.pictures.diagram import cell_dot
 from cells.pictures.figure import LARGEST_POINTS, READABLE_POINTS, draw_figure, fit, width_in_points
 from cells.pictures.operator_looks import SHADES, STYLES, operator_look
 from search_spaces.registry import KINDS, get_operator, operator_names
-from test_diagram import HOSTILE, one_node, pdf_size, svg_texts
 
 COLUMN = 8.4 * 72 / 2.54
 CHAIN = CellGenotype(tuple((Edge("sep_conv_3x3", 0), Edge("dil_conv_5x5", node + 1)) for node in range(4)), (5,))

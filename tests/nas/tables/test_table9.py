@@ -26,6 +26,7 @@ from nas.search.operator_removal import removal_errors
 from nas.search.search import Search
 from nas.tables.table9.jobs import as_flags
 from nas.tables.table9.results import data_title
+from project_root import ROOT
 from search_spaces.space import load_space
 from tiny_runs import SEARCH, SPACE, begin
 
@@ -184,7 +185,7 @@ def test_the_conclusions_are_in_the_markdown_too(finished):
 
 
 def test_the_keys_of_the_json_table_are_documented(finished):
-    page = (Path(__file__).parents[1] / "docs" / "files-of-a-run.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "files-of-a-run.md").read_text(encoding="utf-8")
     section = page.partition("## `table9.json`")[2].partition("\n## ")[0]
     content = table()
     for key in (*content, *content["comparisons"][0], *content["spaces"]["plain"]):

@@ -3,11 +3,11 @@
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from project_root import ROOT
+
 PACKAGES = ("search_spaces", "cells", "nas")  # each may import those before it
 FILES = [ROOT / "search.py", ROOT / "train_genotype.py"]
 FILES += sorted(path for folder in (*PACKAGES, "scripts") for path in (ROOT / folder).glob("**/*.py"))

@@ -12,13 +12,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from test_table9 import CALL, write_inputs
 
 from nas.commands.table9 import reproduce_table9
 from nas.tables import on_ray
 from nas.tables.on_ray import Resources
-from tests.test_table9 import CALL, write_inputs
+from project_root import ROOT
 
-ROOT = Path(__file__).parent.parent
 MORE_EPOCHS = "6"  # so that a worker can be met at work
 
 

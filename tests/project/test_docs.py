@@ -18,9 +18,9 @@ from cells.genotype_file import load_genotype
 from nas import config
 from nas.experiment import estimate
 from nas.tables.table9.jobs import Protocol
+from project_root import ROOT
 from search_spaces import load_plugin, load_space
 
-ROOT = Path(__file__).parents[1]
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RUNS = ("search.py", "train_genotype.py")

@@ -6,12 +6,12 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
+from project_root import ROOT
+
 PACKAGES = ("nas", "search_spaces", "cells")
 DATA = (".template", ".yaml", ".json", ".html", ".css", ".js")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

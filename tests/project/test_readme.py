@@ -1,16 +1,15 @@
 """The README keeps its word: its example and its files exist. Its commands are run with those of docs/."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 import benchmark_search
 from nas.commands import command_line, table9
 from nas.config import SearchConfig, TrainConfig, build_config, read_preset
+from project_root import ROOT
 from search_spaces.plugins import load_plugin
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

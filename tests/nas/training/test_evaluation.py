@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_tools import one_line
 
 from cells.genotype_file import load_genotype
 from nas.commands.evaluate import evaluate_network
@@ -17,7 +18,6 @@ from nas.training.evaluation import Evaluation, classify, evaluate, load_trained
 from nas.training.training import run_training
 from search_spaces.operator import OPERATORS
 from search_spaces.plugins import PLUGINS, load_plugin
-from test_tools import one_line
 from tiny_runs import begin
 
 CONFIG = TrainConfig(

@@ -1,10 +1,10 @@
 """Every cell leaves as ONNX; a file of its own, as each export takes seconds and two files are tested at a time."""
 
 import pytest
+from test_export import CELLS, label, trained_network
 
 from cells.genotype_file import load_genotype
 from nas.interchange.export import export_network
-from tests.test_export import CELLS, label, trained_network
 
 pytest.importorskip("onnxruntime", reason="the extra [export] is not installed")
 

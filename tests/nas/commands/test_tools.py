@@ -3,14 +3,13 @@
 import json
 import runpy
 import sys
-from pathlib import Path
 
 import pytest
 
 from cells.genotype_file import load_genotype
 from nas.commands import genotypes as tools
+from project_root import ROOT
 
-ROOT = Path(__file__).parents[1]
 SMALL = ("--channels", "4", "--layers", "3")  # counted in a moment
 
 

@@ -14,6 +14,7 @@ from nas.run.begin import changed_environment, check_data, extend_run, refuse_to
 from nas.run.checkpoint import save_checkpoint
 from nas.run.folder import RunDir, finished_searches
 from nas.run.lock import locked, refuse_if_in_use
+from project_root import ROOT
 from search_spaces.plugins import Plugin, load_plugin
 from search_spaces.space import load_space
 from tiny_runs import SEARCH, SPACE, TRAIN, begin
@@ -64,7 +65,7 @@ with locked(RunDir(sys.argv[1]), print):
 @pytest.fixture
 def other_process(tmp_path):
     """Another process that holds the lock of tmp_path / "run"."""
-    root = Path(__file__).parent.parent
+    root = ROOT
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDS, str(tmp_path / "run")],
         cwd=root,

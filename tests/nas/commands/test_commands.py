@@ -25,11 +25,11 @@ from nas.run import checkpoint
 from nas.run.begin import create_run
 from nas.run.folder import RunDir
 from nas.run.lock import locked
+from project_root import ROOT
 from search_spaces.errors import InputError
 from search_spaces.operator import OPERATORS
 from search_spaces.plugins import PLUGINS
 
-ROOT = Path(__file__).parent.parent
 TINY = "--data digits --channels 2 --layers 3 --epochs 1 --batch-size 16 --train-images 32 --threads 1 --device cpu"
 TINY += " --no-report"
 SEARCH = ["--space", "tiny.yaml", "--order", "1", *TINY.split()]

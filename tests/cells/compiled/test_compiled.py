@@ -15,10 +15,9 @@ from torch import nn
 from cells.compiled import kernels, simd
 from cells.compiled.fused import Sums, accelerate, as_units, fused_sums
 from cells.compiled.units import read_units
+from project_root import ROOT
 from search_spaces.layers import FactorizedReduce
 from search_spaces.registry import build_operator, operator_names
-
-ROOT = Path(__file__).parent.parent
 
 
 def doubles(*shape):
