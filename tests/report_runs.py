@@ -4,6 +4,9 @@ import json
 from html.parser import HTMLParser
 from pathlib import Path
 
+import torch
+
+from cells.discretize import discretize
 from cells.genotype_file import load_genotype
 from cells.random_cells import random_genotype
 from nas.run.folder import RunDir
@@ -16,15 +19,17 @@ def search_run(folder, epochs=3, finished=True, space=SPACE, **settings) -> RunD
     """A search in which the operators of the space are the strongest on all edges in turn, epoch by epoch."""
     run = begin(folder, SEARCH.model_copy(update={"epochs": epochs, **settings}), space=space)
     for epoch in range(epochs if finished else epochs - 1):
-        alphas = [[float(column == epoch % len(space.operators)) for column in range(len(space.operators))]]
-        run.append("alphas", {"epoch": epoch, "normal": alphas * len(space.edges), "reduce": alphas * len(space.edges)})
+        row = [float(column == epoch % len(space.operators)) for column in range(len(space.operators))]
+        alphas = [row] * len(space.edges)
+        weights = torch.tensor(alphas).softmax(1)
+        run.append("alphas", {"epoch": epoch, "normal": alphas, "reduce": alphas})
+        run.append("cells", {"epoch": epoch, **discretize(weights, weights, space).cells_as_json()})
         losses = {"train_loss": 2.0 - 0.1 * epoch, "train_error_percent": 50.0 - epoch}
         watched = {"validation_error_percent": 60.5 - epoch, "normal_skip_connections": epoch, "normal_entropy": 1.0}
         run.append("metrics", {"epoch": epoch, "seconds": 1.5, **losses, **watched})
     run.write_genotype(random_genotype(space, 0))
     if finished:
-        result = {"genotype_after_epochs": epochs, "seconds": 90.0, "network_36_channels_20_layers": COSTS}
-        run.finish(result)
+        run.finish({"genotype_after_epochs": epochs, "seconds": 90.0, "network_36_channels_20_layers": COSTS})
     return run
 
 

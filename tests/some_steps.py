@@ -7,6 +7,7 @@ import sys
 
 import torch
 
+from cells.architecture import CellArchitecture
 from cells.genotype_file import load_genotype
 from nas.loop.state import RunState
 from nas.machine import processes
@@ -32,7 +33,7 @@ def all_learned(sync_batch_norm: bool = True) -> dict[str, torch.Tensor]:
             state.add(bilevel_step(state, train, validation, config, 0.025))
         found |= {f"order {order}/{name}": value for name, value in tensors(state, "supernet").items()}
     config = TRAIN.model_copy(update={"compile": False, "sync_batch_norm": sync_batch_norm})
-    state = TrainState(config, load_genotype("darts_v2"), 3, device)
+    state = TrainState(config, CellArchitecture(load_genotype("darts_v2")), 3, device)
     state.network.double()
     for step in range(STEPS):
         state.add(training_step(state, processes.share(batch(step, 0, 16)), config, 0.025, 0.0))

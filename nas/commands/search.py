@@ -16,13 +16,6 @@ def _search(argv: Sequence[str] | None) -> None:
     parser = settings_parser("search.py", "Search for a cell by differentiable architecture search.", SearchConfig)
     request = request_from(parser.parse(argv), SearchConfig, search_folder)
 
-    from nas.experiment.carry_out import carry_out, describe_outcome
-    from nas.experiment.plan import describe_plan, plan
+    from nas.experiment.answer import answer
 
-    planned = plan(request)
-    if planned.run is not None and planned.is_done:
-        request.say(f"{planned.run.path} is finished; its genotype is {planned.run.genotype}")
-    elif request.dry_run:
-        print("\n".join(describe_plan(planned)))
-    else:
-        print("\n".join(describe_outcome(planned, carry_out(planned))))
+    answer(request)

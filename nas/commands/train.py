@@ -36,17 +36,9 @@ def _train(argv: Sequence[str] | None) -> None:
         about = {"genotype": argument, "plugins": plugins_beside(argument)}
         request = request_from(flags, TrainConfig, lambda config: training_folder(config, argument), **about)
 
-    from nas.experiment.carry_out import carry_out, describe_outcome
-    from nas.experiment.plan import describe_plan, plan
+    from nas.experiment.answer import answer
 
-    planned = plan(request)
-    if planned.run is not None and planned.is_done:
-        error = planned.run.result()["test_error_percent"]
-        request.say(f"{planned.run.path} is finished; its test error is {error:.2f} %")
-    elif request.dry_run:
-        print("\n".join(describe_plan(planned)))
-    else:
-        print("\n".join(describe_outcome(planned, carry_out(planned))))
+    answer(request)
 
 
 def _default_genotype() -> tuple[str, str]:

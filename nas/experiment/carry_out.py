@@ -16,7 +16,7 @@ from nas.report.tensorboard import Curves
 from nas.run.begin import changed_environment, check_data, create_run, extend_run
 from nas.run.folder import RunDir
 from nas.run.lock import locked
-from nas.run.next_command import resuming_command, training_command
+from nas.run.next_command import resuming_command
 from nas.run.record import InMemory, Record
 from nas.run.stop import Stopped, StopRequest
 from nas.search.search import run_search
@@ -51,33 +51,6 @@ def carry_out(plan: Plan) -> Record:
                 print(f"saved; go on with: {command}", file=sys.stderr)
             raise
     return record
-
-
-def describe_outcome(plan: Plan, record: Record) -> list[str]:
-    """What a command says of a finished run: what was found or measured, where to look, what to type next."""
-    run, result = plan.run, record.result()
-    assert run is not None
-    if isinstance(plan.config, SearchConfig):
-        lines = [
-            f"genotype  {run.genotype}",
-            f"pictures  {run.diagrams / 'normal.svg'}, {run.diagrams / 'reduce.svg'} (and .png)",
-        ]
-        genotype = record.read_genotype()
-        if all(len(edges) == 2 for cell in genotype.cells.values() for edges in cell.nodes):
-            lines.append(f"printed   {genotype.to_notation()}")
-        report, after = "report    ", [f"next      {training_command(plan.config, run.path, plan.request.preset)}"]
-    else:
-        images = "training images held out" if result["hold_out"] else "images"
-        lines = [
-            f"test error {result['test_error_percent']:.2f} % on {result['test_images']} {images} of {result['data']}",
-            f"parameters {result['parameters'] / 1e6:.3f} M, multiply-adds {result['madds'] / 1e6:.1f} M",
-            f"weights    {run.weights}",
-            f"result     {run.path / 'result.json'}",
-        ]
-        report, after = "report     ", []
-    if plan.config.report and run.report.is_file():
-        lines.append(f"{report}{run.report}")
-    return lines + after
 
 
 def _begin(plan: Plan, run: RunDir) -> bool:

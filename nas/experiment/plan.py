@@ -105,16 +105,6 @@ def describe_estimate(estimate: Estimate) -> str:
     return amount if estimate.memory is None else f"{amount} at its peak (--memory {estimate.memory})"
 
 
-def describe_plan(plan: Plan) -> list[str]:
-    """What `--dry-run` prints: the settings as YAML, the rest as comments in it."""
-    assert plan.estimate is not None and plan.run is not None
-    return [
-        config_to_yaml(plan.config).rstrip(),
-        f"# run folder: {plan.run.path}",
-        f"# estimate: {describe_estimate(plan.estimate)}, {plan.estimate.disk_bytes / 1e6:.0f} MB on disk",
-    ]
-
-
 def check_sizes(config: Settings, summary: DataSummary) -> None:
     """Raises InputError if the data have fewer images than the settings ask for."""
     least_images = LEAST_IMAGES[config.command]

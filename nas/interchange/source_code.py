@@ -4,10 +4,10 @@ So an exported file says the same as the package it came from, and there is one 
 """
 
 import ast
-import importlib
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import import_module
 
 # Where layers, the macro skeleton and the built-in operators are defined, each after those that it imports from.
 MODULES = (
@@ -21,74 +21,57 @@ MODULES = (
 
 @dataclass(frozen=True)
 class Definition:
-    """A function, class or constant at the top of a module: its text without `register_operator`, the names in it."""
+    """A function, class, constant or import at the top of a module: its text without `register_operator`, its names.
+
+    `module` is where it is defined, and nothing of an import.
+    """
 
     module: str
     text: str
-    names: frozenset[str]
+    names: frozenset[str] = frozenset()
 
 
-class Definitions:
-    """What the modules define, by name, and where each gets the names that it imports."""
-
-    def __init__(self, modules: Sequence[str] = MODULES):
-        self.modules = modules
-        self.found: dict[str, Definition] = {}
-        self.imports: dict[tuple[str, str], str] = {}  # (module, name) -> the statement that gives it the name
-        for module in modules:
-            text = inspect.getsource(importlib.import_module(module))
-            for node in ast.parse(text).body:
-                self._read(module, text.splitlines(), node)
-
-    def _read(self, module: str, lines: list[str], node: ast.stmt) -> None:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            self.imports |= {(module, name): statement for name, statement in _imported(node)}
-            return
-        first = node.lineno
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            names = [node.name]
-            node.decorator_list = [part for part in node.decorator_list if "register_operator" not in ast.unparse(part)]
-            first = min([first, *(part.lineno for part in node.decorator_list)])
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names = [target.id for target in targets if isinstance(target, ast.Name)]
-        else:
-            return
-        needed = frozenset(part.id for part in ast.walk(node) if isinstance(part, ast.Name))
-        for name in names:
-            self.found[name] = Definition(module, "\n".join(lines[first - 1 : node.end_lineno]), needed)
-
-    def cut_out(self, names: Iterable[str]) -> tuple[list[str], dict[str, list[str]]]:
-        """(imports, module -> texts in the order of the module) of these definitions and of all that they need."""
-        wanted: set[str] = set()
-        imports: set[str] = set()
-        waiting = list(names)
-        while waiting:
-            name = waiting.pop()
-            if name in wanted:
+def read_definitions() -> dict[str, Definition]:
+    """What the `MODULES` define and import, by name and in their order."""
+    found: dict[str, Definition] = {}
+    for module in MODULES:
+        text = inspect.getsource(import_module(module))
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                for alias in list(node.names):
+                    node.names = [alias]
+                    found.setdefault(alias.asname or alias.name, Definition("", ast.unparse(node)))
                 continue
+            for name in _defined(node):
+                lines = text.splitlines()[node.lineno - 1 : node.end_lineno]  # from `def` or `class` on
+                kept = [f"@{ast.unparse(decorator)}" for decorator in getattr(node, "decorator_list", ())]
+                needed = frozenset(part.id for part in ast.walk(node) if isinstance(part, ast.Name))
+                found[name] = Definition(module, "\n".join([*kept, *lines]), needed)
+    return found
+
+
+def cut_out(definitions: dict[str, Definition], names: Iterable[str]) -> list[Definition]:
+    """These and all that they need, in the order of their modules."""
+    wanted: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in definitions and name not in wanted:
             wanted.add(name)
-            module = self.found[name].module
-            for needed in self.found[name].names:
-                if needed in self.found:
-                    waiting.append(needed)
-                elif (module, needed) in self.imports:
-                    imports.add(self.imports[module, needed])
-        texts: dict[str, list[str]] = {module: [] for module in self.modules}
-        for name, definition in self.found.items():
-            if name in wanted:
-                texts[definition.module].append(definition.text)
-        return sorted(imports), {module: parts for module, parts in texts.items() if parts}
-
-
-def _imported(node: ast.Import | ast.ImportFrom) -> Iterable[tuple[str, str]]:
-    """(the name that it binds, a statement that binds it alone) for each name of an import statement."""
-    for alias in node.names:
-        only = ast.Import([alias]) if isinstance(node, ast.Import) else ast.ImportFrom(node.module, [alias], node.level)
-        yield alias.asname or alias.name.partition(".")[0], ast.unparse(only)
+            waiting += definitions[name].names
+    return [definition for name, definition in definitions.items() if name in wanted]
 
 
 def module_comment(module: str) -> str:
     """What a module says of itself, as a comment."""
-    text = inspect.getdoc(importlib.import_module(module)) or ""
+    text = inspect.getdoc(import_module(module)) or ""
     return "\n".join(f"# {line}".rstrip() for line in text.splitlines())
+
+
+def _defined(node: ast.stmt) -> list[str]:
+    """The names that a statement defines. Takes `register_operator` from a function's or class's decorators."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        node.decorator_list = [part for part in node.decorator_list if "register_operator" not in ast.unparse(part)]
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [target.id for target in targets if isinstance(target, ast.Name)]

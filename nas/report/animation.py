@@ -11,10 +11,9 @@ from PIL import Image
 from cells.genotype import Genotype
 from cells.pictures.supernet_picture import draw_supernet_cells
 from nas.config import read_settings
-from nas.report.rows import operator_weights
+from nas.report.rows import checked_cells, operator_weights
 from nas.run.files import write_atomically
 from nas.run.folder import RunDir
-from nas.run.upgrade import cells_by_epoch
 from search_spaces.errors import InputError
 from search_spaces.space import SearchSpace, load_space
 
@@ -42,7 +41,7 @@ def search_frames(run: RunDir) -> list[Image.Image]:
     taken = run.result().get("genotype_after_epochs", epochs) if run.is_finished() else epochs
     try:
         metrics = {row["epoch"]: row for row in run.rows("metrics")}
-        weights, cells = operator_weights(run, space), cells_by_epoch(run, space)
+        weights, cells = operator_weights(run, space), checked_cells(run, space)
         frames = [cells_frame(space, cells[n], weights[n], _caption(n, epochs, metrics)) for n in weights]
         if taken <= max(weights):
             caption = f"stopped early, with the cells of epoch {taken}"

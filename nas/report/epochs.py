@@ -9,9 +9,8 @@ import numpy as np
 from cells.costs import Costs, network_costs
 from cells.genotype import KINDS, CellGenotype, Genotype
 from cells.pictures.diagram import node_name
-from nas.report.rows import operator_weights
+from nas.report.rows import checked_cells, operator_weights
 from nas.run.folder import RunDir
-from nas.run.upgrade import cells_by_epoch
 from nas.search.collapse import skip_connections
 from search_spaces.space import SearchSpace
 
@@ -58,7 +57,7 @@ def read_epochs(run: RunDir, space: SearchSpace, rows: Sequence[dict[str, Any]])
     """The epochs in alphas.jsonl, with the `rows` of metrics.jsonl. Raises InputError if a line is damaged."""
     by_epoch = {row["epoch"]: row for row in rows}
     found = operator_weights(run, space)
-    cells = cells_by_epoch(run, space)
+    cells = checked_cells(run, space)
     return [Epoch(epoch + 1, cells[epoch], weights, by_epoch.get(epoch, {})) for epoch, weights in found.items()]
 
 

@@ -1,4 +1,4 @@
-"""What a report reads of a run folder, checked: the rows of metrics.jsonl and alphas.jsonl."""
+"""What a report reads of a run folder, checked: the rows of metrics.jsonl, alphas.jsonl and cells.jsonl."""
 
 import json
 import math
@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from cells.genotype import KINDS
+from cells.genotype import KINDS, Genotype
+from cells.genotype_file import genotype_of
 from cells.relaxation import softmax
 from nas.run.folder import RunDir
+from nas.run.upgrade import cells_by_epoch
 from search_spaces.errors import InputError
 from search_spaces.space import SearchSpace
 
@@ -46,6 +48,19 @@ def operator_weights(run: RunDir, space: SearchSpace) -> dict[int, dict[str, np.
             weights[kind] = softmax(torch.from_numpy(alphas)).numpy()
         found[row["epoch"]] = weights
     return found
+
+
+def checked_cells(run: RunDir, space: SearchSpace) -> dict[int, Genotype]:
+    """`cells_by_epoch` of a run. Raises InputError for a line that is damaged or does not fit the space."""
+    for where, row in _rows(run.path / "cells.jsonl"):
+        try:
+            edges = [edge for cell in genotype_of(row, space.name).cells.values() for edge in cell.edges]
+            fits = all((edge.source, end) in space.edges and edge.operator in space.operators for end, edge in edges)
+        except InputError:
+            fits = False
+        if not fits:
+            raise InputError(f"{where} is no cell of {run.space}; remove that line, and the alphas say what it was")
+    return cells_by_epoch(run, space)
 
 
 def column(rows: list[dict[str, Any]], name: str) -> list[tuple[int, float]]:

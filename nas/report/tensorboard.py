@@ -20,9 +20,8 @@ from cells.pictures.diagram import node_name
 from nas.config import Settings
 from nas.loop.listener import Listener
 from nas.report.animation import cells_frame
-from nas.report.rows import operator_weights
+from nas.report.rows import checked_cells, operator_weights
 from nas.run.folder import RunDir
-from nas.run.upgrade import cells_by_epoch
 from search_spaces.errors import InputError
 from search_spaces.space import SearchSpace, load_space
 
@@ -66,7 +65,7 @@ class Curves(Listener):
         writer = self.writer = self.writer or self._open(rows[0])
         began = self.run.environment.stat().st_mtime
         alphas = {} if self.space is None else operator_weights(self.run, self.space)
-        cells = {} if self.space is None else cells_by_epoch(self.run, self.space)
+        cells = {} if self.space is None else checked_cells(self.run, self.space)
         for number in range(self.written, len(rows)):
             time, epoch = began + sum(row["seconds"] for row in rows[: number + 1]), rows[number]["epoch"]
             _write_metrics(writer, rows[number], time)

@@ -260,5 +260,5 @@ def test_a_description_knows_a_users_operator():
         network_costs(genotype(node, reduce=genotype("skip_connect 0")), channels=4, layers=3)
         for node in ("mine 0, skip_connect 1", "mine 0, mine 1")
     )
-    assert two["parameters"] - one["parameters"] == 4 * 4
-    assert two["madds"] - one["madds"] == 4 * 4 * 32 * 32
+    assert two.parameters - one.parameters == 4 * 4
+    assert two.madds - one.madds == 4 * 4 * 32 * 32

@@ -27,8 +27,7 @@ from nas.config import (
     build_config,
     read_settings,
 )
-from nas.experiment.carry_out import carry_out, describe_outcome
-from nas.experiment.plan import plan
+from nas.experiment.answer import answer
 from nas.experiment.request import Layer, Request, settings_layers
 from nas.run.begin import check_data as check_run_data
 from nas.run.exit_status import exit_status
@@ -102,13 +101,8 @@ class Job:
 
     def carry_out(self) -> int:
         """Starts or resumes the run and returns the exit status that its command would; a crash is printed."""
-
-        def action() -> None:
-            planned = plan(self.request())
-            print("\n".join(describe_outcome(planned, carry_out(planned))), flush=True)
-
         try:
-            return exit_status(action)
+            return exit_status(lambda: answer(self.request()))
         except Exception:
             traceback.print_exc()
             return FAILED

@@ -21,7 +21,8 @@ from cells.genotype_file import load_genotype
 from conftest import GHOST
 from nas.data.datasets import cache_dir
 from nas.experiment.estimate import Estimate
-from nas.run import checkpoint
+from nas.experiment.names import genotype_name
+from nas.run import files as run_files
 from nas.run.begin import create_run
 from nas.run.folder import RunDir
 from nas.run.lock import locked
@@ -50,7 +51,6 @@ def workplace(request, tmp_path, monkeypatch):
     if "whole" not in request.fixturenames:
         request.getfixturevalue("without_pictures")
         estimated(monkeypatch, seconds=5)
-        monkeypatch.setattr("nas.training.training.describe_network", lambda *_: {"parameters": 1, "madds": 1})
 
 
 @pytest.fixture
@@ -128,6 +128,7 @@ def test_a_search_leaves_its_files_and_says_what_to_type_next(succeeds):
     assert sorted(os.listdir(SEARCH_RUN.path)) == [
         ".lock",
         "alphas.jsonl",
+        "cells.jsonl",
         "checkpoint.pt",
         "config.yaml",
         "environment.json",
@@ -212,8 +213,8 @@ def test_a_training_goes_by_the_name_of_its_genotype_and_stays_below_runs(argume
     Path("found/run").mkdir(parents=True)
     for path in ("found/cell.json", "found/...json", "found/a b;c.json", "found/run/genotype.json"):
         Path(path).write_text("")
-    assert cli.genotype_name(argument).startswith(name)
-    folder = Path("runs", "train", cli.genotype_name(argument), "seed0")
+    assert genotype_name(argument).startswith(name)
+    folder = Path("runs", "train", genotype_name(argument), "seed0")
     assert folder.resolve().parent.parent == Path("runs/train").resolve()
 
 
@@ -310,9 +311,9 @@ def test_settings_come_from_the_flag_the_file_the_preset_the_default(command, su
 def test_help_comes_without_importing_torch(command):
     code = f"""
 import sys
-import cli
+from nas.commands.{command} import {command}
 try:
-    cli.{command}(["--help"])
+    {command}(["--help"])
 except SystemExit as done:
     assert done.code == 0
 assert "torch" not in sys.modules
@@ -543,13 +544,12 @@ def test_a_second_process_on_a_folder_is_refused(command, succeeds, fails):
 def test_a_run_that_another_process_began_meanwhile_is_not_overwritten(flags, words, command, call, monkeypatch):
     """Both plan a run in one new folder; the other one begins, saves itself and ends before this one begins."""
     run, arguments, folder = COMMANDS[command]
-    locked = RunDir.locked
 
-    def after_another(self, say):
+    def after_another(run, say):
         create_run(folder, "epochs: 7", "fingerprint")
-        return locked(self, say)
+        return locked(run, say)
 
-    monkeypatch.setattr(RunDir, "locked", after_another)
+    monkeypatch.setattr("nas.experiment.carry_out.locked", after_another)
     said = call(run, *arguments, *flags)
     assert said.status == 2 and words in said.err and said.err.count("\n") == 1
     assert folder.config.read_text() == "epochs: 7"
@@ -564,6 +564,7 @@ def test_a_run_that_goes_on_elsewhere_says_what_is_not_as_it_was(command, call, 
     assert f"note: torch was 1.0, is {torch.__version__}, since" in succeeds(run, "--run-dir", folder.path, "--resume")
 
 
+@pytest.mark.slow
 def test_deterministic_runs_in_two_processes_give_the_same_bits():
     """Two threads, from separate starts of the program."""
     tiny = [*SEARCH, "--threads", "2", "--epochs", "2", "--deterministic"]
@@ -815,7 +816,7 @@ def fill_disk(monkeypatch, is_full):
     def open_(path, mode):
         return builtins.open("/dev/full" if is_full(path) else path, mode)
 
-    monkeypatch.setattr(checkpoint, "open", open_, raising=False)
+    monkeypatch.setattr(run_files, "open", open_, raising=False)
 
 
 def learned_rows(folder: RunDir) -> list[dict]:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from cells.architecture import CellArchitecture
 from cells.genotype_file import load_genotype
 from nas.config import SearchConfig, TrainConfig
 from nas.data.image_data import DataSummary
@@ -13,7 +14,7 @@ from nas.experiment.estimate import FIRST_TO_SECOND_ORDER, estimate_search, esti
 from tiny_runs import SEARCH, SPACE, TRAIN
 
 DATA = DataSummary(train_images=1000, test_images=100, classes=3, image_size=8)
-GENOTYPE = load_genotype("darts_v2")
+CELLS = CellArchitecture(load_genotype("darts_v2"))
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def search_seconds(**changes):
 
 def training_seconds(**changes):
     config = TRAIN.model_copy(update={"batch_size": 50, "epochs": 3, **changes})
-    return estimate_training(config, GENOTYPE, DATA).seconds
+    return estimate_training(config, CELLS, DATA).seconds
 
 
 def test_the_time_is_that_of_a_step_of_a_whole_batch_times_the_steps(clock):
@@ -73,9 +74,7 @@ def test_the_paper_s_settings_count_391_and_521_steps_an_epoch(clock, monkeypatc
     cifar = DataSummary(50_000, 10_000, 10, 32)
     second_order = 50 * (25_000 / 64) * (0.5 + 0.64) * FIRST_TO_SECOND_ORDER
     assert estimate_search(SearchConfig(), SPACE, cifar).seconds == pytest.approx(second_order)
-    assert estimate_training(TrainConfig(), GENOTYPE, cifar).seconds == pytest.approx(
-        600 * (50_000 / 96) * (0.5 + 0.96)
-    )
+    assert estimate_training(TrainConfig(), CELLS, cifar).seconds == pytest.approx(600 * (50_000 / 96) * (0.5 + 0.96))
 
 
 def fake_state(*_):
@@ -88,7 +87,7 @@ def test_memory_grows_with_the_batch_the_width_and_the_pictures(monkeypatch):
     )
 
     def memory(data=DATA, **changes):
-        return estimate_training(TRAIN.model_copy(update=changes), GENOTYPE, data).memory_bytes
+        return estimate_training(TRAIN.model_copy(update=changes), CELLS, data).memory_bytes
 
     assert memory() < memory(batch_size=500) and memory() < memory(channels=8)
     assert memory() < memory(DataSummary(1000, 100, 3, 16)) and 5e8 < memory() < 1e9
@@ -98,7 +97,7 @@ def test_memory_grows_with_the_batch_the_width_and_the_pictures(monkeypatch):
 def test_measuring_leaves_the_random_state_as_it_was(kind):
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    arguments = (SEARCH, SPACE, DATA) if kind == "search" else (TRAIN, GENOTYPE, DATA)
+    arguments = (SEARCH, SPACE, DATA) if kind == "search" else (TRAIN, CELLS, DATA)
     expected = getattr(estimate, f"estimate_{kind}")(*arguments)
     assert torch.equal(torch.get_rng_state(), before)
     assert 0 < expected.seconds < 3600 and expected.disk_bytes > 0
@@ -106,10 +105,10 @@ def test_measuring_leaves_the_random_state_as_it_was(kind):
 
 def test_a_device_that_is_not_there_is_one_line(refused):
     with refused("not on this machine", "--device auto"):
-        estimate_training(TRAIN.model_copy(update={"device": "cuda:99"}), GENOTYPE, DATA)
+        estimate_training(TRAIN.model_copy(update={"device": "cuda:99"}), CELLS, DATA)
     for name in ("tpu", "cpu:", "cuda:x", "CPU", "cpu:-1", ""):
         with refused("unknown device", "known: auto, cpu, cuda, cuda:N, mps"):
-            estimate_training(TRAIN.model_copy(update={"device": name}), GENOTYPE, DATA)
+            estimate_training(TRAIN.model_copy(update={"device": name}), CELLS, DATA)
 
 
 @pytest.mark.parametrize(("free", "decided"), [(1e12, "store"), (1e6, "recompute")])

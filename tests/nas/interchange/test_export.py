@@ -28,6 +28,7 @@ from nas.interchange.export import TOLERANCE, compare, export_network
 from nas.interchange.graph import METADATA
 from nas.interchange.reference import reference_names
 from nas.run.begin import create_run
+from nas.run.checkpoint import save_checkpoint
 from nas.training.training import run_training
 from nas.training.weights_file import PixelClassifier, SavedNetwork, load_trained
 from project_root import ROOT
@@ -66,11 +67,15 @@ def trained_network(genotype, classes=("a", "b", "c"), **sizes) -> SavedNetwork:
     return SavedNetwork(**content, **sizes, image_size=8, mean=HALVES, std=HALVES)
 
 
-def exported(trained, name, folder):
-    """The file that an export in one format writes."""
-    trained.save(folder / "weights.pt")
-    (written,) = export_network(trained, folder / "weights.pt", [name], folder / "out")
-    return written.path
+def saved(trained, path):
+    save_checkpoint(path, trained.content())
+    return path
+
+
+def exported(trained, folder, *formats):
+    """The files that an export in these formats writes."""
+    weights = saved(trained, folder / "weights.pt")
+    return [written.path for written in export_network(trained, weights, formats, folder / "out")]
 
 
 def logits_of(trained):
@@ -109,23 +114,22 @@ print(network.load_network()(pixels).tolist())
 @pytest.mark.parametrize("cell", CELLS, ids=label)
 def test_the_python_file_of_every_cell_computes_the_same_bits(cell, tmp_path):
     trained = trained_network(load_genotype(cell))
-    trained.save(tmp_path / "weights.pt")
-    (written,) = export_network(trained, tmp_path / "weights.pt", ["python"], tmp_path)
+    (written,) = export_network(trained, saved(trained, tmp_path / "weights.pt"), ["python"], tmp_path)
     assert written.difference == 0 and written.path == tmp_path / "network.py"
 
 
 @pytest.fixture
 def all_operators():
-    """A genotype with every built-in operator, few and many edges at a node, and a concat that is not in order."""
+    """A genotype with every built-in operator behind its inputs, few and many edges at a node, a concat out of order."""
     names = [name for name in operator_names() if name != "none"]
     edges = [Edge(name, number % 2) for number, name in enumerate(names)]
-    nodes = tuple(edges[:2]), tuple(edges[2:7]), tuple(edges[7:])
+    nodes = tuple(edges[:2]), tuple(edges[2:7]), (*edges[7:], Edge("sep_conv_3x3", 2), Edge("skip_connect", 3))
     return Genotype(CellGenotype(nodes, (4, 2, 3)), CellGenotype(nodes, (2, 3, 4)))
 
 
 def test_the_python_file_runs_without_this_package_and_reads_images(all_operators, tmp_path):
     trained = trained_network(all_operators, auxiliary=True, channels=6)
-    folder = exported(trained, "python", tmp_path).parent
+    folder = exported(trained, tmp_path, "python").parent
     image = Image.fromarray(np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3))
     image.save(folder / "photo.png")
     logits, size, found = run_alone(folder, PRINT_LOGITS + "network.main()", folder / "photo.png").splitlines()
@@ -141,7 +145,7 @@ def test_the_python_file_runs_without_this_package_and_reads_images(all_operator
 
 
 def test_the_python_file_is_in_this_projects_style(all_operators, tmp_path):
-    path = exported(trained_network(all_operators), "python", tmp_path)
+    path = exported(trained_network(all_operators), tmp_path, "python")
     settings = ["--config", str(ROOT / "pyproject.toml"), "--no-cache", str(path)]
     for check in (["check"], ["format", "--check"]):
         done = subprocess.run([sys.executable, "-m", "ruff", *check, *settings], capture_output=True, text=True)
@@ -149,13 +153,13 @@ def test_the_python_file_is_in_this_projects_style(all_operators, tmp_path):
 
 
 def test_the_python_file_holds_only_the_operators_of_its_network(tmp_path):
-    text = exported(trained_network(load_genotype("darts_v2")), "python", tmp_path).read_text()
+    text = exported(trained_network(load_genotype("darts_v2")), tmp_path, "python").read_text()
     assert "def sep_conv_3x3(" in text and "def sep_conv_5x5(" not in text and "Bottleneck" not in text
     assert "register_operator" not in text
 
 
 def test_no_name_in_the_python_file_means_two_things(all_operators, tmp_path):
-    tree = ast.parse(exported(trained_network(all_operators), "python", tmp_path).read_text())
+    tree = ast.parse(exported(trained_network(all_operators), tmp_path, "python").read_text())
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     names += [node.targets[0].id for node in tree.body if isinstance(node, ast.Assign)]
     assert len(names) > 40 and len(set(names)) == len(names)
@@ -214,10 +218,7 @@ def with_plugin(write_plugin):
 
 def test_what_a_plugins_operator_is_in_needs_neither_the_plugin_nor_this_package(with_plugin, tmp_path):
     trained = trained_network(with_plugin, channels=6)
-    trained.save(tmp_path / "weights.pt")
-    program, path = (
-        written.path for written in export_network(trained, tmp_path / "weights.pt", ["torch", "python"], tmp_path)
-    )
+    program, path = exported(trained, tmp_path, "torch", "python")
     code = f"{PRINT_LOGITS}\nprint(torch.export.load({str(program)!r}).module()(pixels).tolist())"
     for logits in run_alone(tmp_path, code).splitlines():
         torch.testing.assert_close(torch.tensor(json.loads(logits)), logits_of(trained))
@@ -240,26 +241,24 @@ def test_what_a_plugins_operator_is_in_needs_neither_the_plugin_nor_this_package
 def test_a_plugin_that_would_mean_something_else_is_refused(line, words, write_plugin, refused, tmp_path):
     load_plugin(write_plugin(PLUGIN.replace("import torch\n", f"import torch\n{line}\n", 1)))
     trained = trained_network(Genotype(*2 * (CellGenotype(((Edge("scaled_1", 0),),), (2,)),)))
-    trained.save(tmp_path / "weights.pt")
     with refused(words, "line 8" if "    " not in line else "ghost.py"):
-        export_network(trained, tmp_path / "weights.pt", ["python"], tmp_path / "out")
+        exported(trained, tmp_path, "python")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_file_that_does_not_run_alone_is_not_written(write_plugin, refused, tmp_path):
     load_plugin(write_plugin(PLUGIN + '\nassert "plugin" in __name__\n'))  # true of a plug-in, not of the file
     trained = trained_network(Genotype(*2 * (CellGenotype(((Edge("scaled_1", 0),),), (2,)),)))
-    trained.save(tmp_path / "weights.pt")
     with refused("does not run on its own", "AssertionError"):
-        export_network(trained, tmp_path / "weights.pt", ["python"], tmp_path / "out")
+        exported(trained, tmp_path, "python")
     assert not (tmp_path / "out").exists()
 
 
-CLASSES = ("it's", '"""', "a\nb", "é\udc80", "${x}", "\\")
+CLASSES = ("it's", '"""', "a\nb", "é\udc80", "{{ x }}", "{% x", "\\")
 
 
 def test_class_names_are_values_whatever_they_hold(tmp_path):
-    path = exported(trained_network(load_genotype("darts_v2"), CLASSES), "python", tmp_path)
+    path = exported(trained_network(load_genotype("darts_v2"), CLASSES), tmp_path, "python")
     values = {
         node.targets[0].id: node.value for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign)
     }
@@ -269,16 +268,15 @@ def test_class_names_are_values_whatever_they_hold(tmp_path):
 # Graphs
 
 
-def test_graphs_take_any_number_of_images_and_say_what_they_are(tmp_path):
+def test_graphs_of_every_operator_take_any_number_of_images_and_say_what_they_are(all_operators, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
-    trained = trained_network(load_genotype("fairdarts_a"))  # few edges, six operators; darts_v2 is exported below
-    trained.save(tmp_path / "weights.pt")
-    torch_file, onnx_file = export_network(trained, tmp_path / "weights.pt", ["torch", "onnx"], tmp_path)
-    for written in (torch_file, onnx_file):
-        assert str(ROOT).encode() not in written.path.read_bytes()  # no trace of where it was made
+    trained = trained_network(all_operators, channels=6)
+    torch_file, onnx_file = exported(trained, tmp_path, "torch", "onnx")
+    for path in (torch_file, onnx_file):
+        assert str(ROOT).encode() not in path.read_bytes()  # no trace of where it was made
 
     extra = {METADATA: ""}
-    program = torch.export.load(io.BytesIO(torch_file.path.read_bytes()), extra_files=extra).module()
+    program = torch.export.load(io.BytesIO(torch_file.read_bytes()), extra_files=extra).module()
     torch.testing.assert_close(program(PIXELS), logits_of(trained))
     assert program(torch.rand(5, 3, 8, 8)).shape == (5, 3)
     metadata = json.loads(extra[METADATA])
@@ -286,7 +284,7 @@ def test_graphs_take_any_number_of_images_and_say_what_they_are(tmp_path):
     assert load_genotype(json.dumps(metadata["genotype"])) == trained.parsed_genotype()
     assert "float32 (N, 3, 8, 8)" in metadata["input"]
 
-    session = onnxruntime.InferenceSession(onnx_file.path, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
     (logits,) = session.run(["logits"], {"pixels": PIXELS.numpy()})
     torch.testing.assert_close(torch.from_numpy(logits), logits_of(trained), rtol=0, atol=1e-5)
     assert session.run(None, {"pixels": np.zeros((5, 3, 8, 8), np.float32)})[0].shape == (5, 3)
@@ -299,7 +297,7 @@ def test_graphs_take_any_number_of_images_and_say_what_they_are(tmp_path):
 def test_a_package_that_onnx_needs_is_named(package, refused, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with refused(f"needs the package {package}", "pip install 'darts-blocks[export]'"):
-        exported(trained_network(load_genotype("darts_v2")), "onnx", tmp_path)
+        exported(trained_network(load_genotype("darts_v2")), tmp_path, "onnx")
 
 
 DATA_DEPENDENT = """
@@ -321,8 +319,8 @@ def test_an_operator_that_is_no_graph_is_one_line_and_can_still_leave_as_python(
     load_plugin(write_plugin(DATA_DEPENDENT))
     trained = trained_network(Genotype(*2 * (CellGenotype(((Edge("moody", 0),),), (2,)),)))
     with refused("torch.export cannot turn this network into a graph", "--format python"):
-        exported(trained, "torch", tmp_path)
-    assert exported(trained, "python", tmp_path).is_file()
+        exported(trained, tmp_path, "torch")
+    assert exported(trained, tmp_path, "python").is_file()
 
 
 def test_an_operator_that_onnx_does_not_have_is_one_line(write_plugin, refused, tmp_path):
@@ -332,7 +330,7 @@ def test_an_operator_that_onnx_does_not_have_is_one_line(write_plugin, refused, 
     load_plugin(write_plugin(re.sub("return self.*", forward, source)))
     trained = trained_network(Genotype(*2 * (CellGenotype(((Edge("moody", 0),),), (2,)),)))
     with refused("ONNX cannot hold this network", "bessel_j0"):
-        exported(trained, "onnx", tmp_path)
+        exported(trained, tmp_path, "onnx")
 
 
 # What is checked
@@ -348,13 +346,13 @@ def test_logits_that_differ_are_refused_and_nothing_is_written(wrong, refused, t
         compare(trained, network, lambda pixels: network(pixels) + wrong * largest, "it")
     monkeypatch.setattr(export, "_checked_text", lambda *_: ("", lambda pixels: network(pixels) + wrong * largest))
     with refused("format python"):
-        exported(trained, "python", tmp_path)
+        exported(trained, tmp_path, "python")
     assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_format_is_refused(refused, tmp_path):
     with refused('"onx"', '"onnx"', "torch, onnx, python"):
-        exported(trained_network(load_genotype("darts_v2")), "onx", tmp_path)
+        exported(trained_network(load_genotype("darts_v2")), tmp_path, "onx")
 
 
 @pytest.mark.parametrize(
@@ -373,7 +371,7 @@ def test_an_unknown_format_is_refused(refused, tmp_path):
 )
 def test_a_weights_file_with_a_wrong_value_is_refused(changes, words, refused, tmp_path):
     good = trained_network(load_genotype("darts_v2"))
-    good.model_copy(update=changes).save(tmp_path / "weights.pt")
+    saved(good.model_copy(update=changes), tmp_path / "weights.pt")
     with refused(words, "weights.pt"):
         load_trained(tmp_path / "weights.pt")
 
@@ -381,7 +379,7 @@ def test_a_weights_file_with_a_wrong_value_is_refused(changes, words, refused, t
 def test_a_weights_file_with_lists_as_earlier_versions_wrote_them_is_read(tmp_path):
     good = trained_network(load_genotype("darts_v2"))
     lists = {name: list(getattr(good, name)) for name in ("classes", "mean", "std")}
-    good.model_copy(update=lists).save(tmp_path / "weights.pt")
+    saved(good.model_copy(update=lists), tmp_path / "weights.pt")
     read = load_trained(tmp_path / "weights.pt")
     assert (read.classes, read.mean, read.std) == (good.classes, good.mean, good.std)
 
@@ -414,7 +412,7 @@ def test_a_finished_training_leaves_and_makes_the_same_errors(tmp_path, capsys):
 
 
 def test_the_plugins_beside_the_weights_are_run_if_the_network_needs_them(with_plugin, write_plugin, tmp_path, capsys):
-    trained_network(with_plugin, channels=6).save(tmp_path / "weights.pt")
+    saved(trained_network(with_plugin, channels=6), tmp_path / "weights.pt")
     for name in ("scaled_1", "scaled_2", "own_names"):
         del OPERATORS[name]  # as in another process
     PLUGINS.clear()
@@ -425,7 +423,7 @@ def test_the_plugins_beside_the_weights_are_run_if_the_network_needs_them(with_p
     assert export_command(arguments) == 0
     assert "block.py was run" in capsys.readouterr().err and (tmp_path / "out" / "network.py").is_file()
 
-    trained_network(load_genotype("darts_v2")).save(tmp_path / "weights.pt")
+    saved(trained_network(load_genotype("darts_v2")), tmp_path / "weights.pt")
     PLUGINS.clear()
     assert export_command(arguments) == 0
     assert "was run" not in capsys.readouterr().err
@@ -478,7 +476,7 @@ def test_a_genotype_that_cannot_be_printed_is_one_line(arguments, words, capsys)
 @pytest.fixture
 def readers_folder(tmp_path, monkeypatch):
     """Where the page's commands are typed: a finished training, and a network of the reference's."""
-    trained_network(load_genotype("darts_v2")).save(tmp_path / "runs/train/darts_v2/seed0/weights.pt")
+    saved(trained_network(load_genotype("darts_v2")), tmp_path / "runs/train/darts_v2/seed0/weights.pt")
     network = Network(load_genotype("darts_v2"), 36, 20, 10, execution=Execution(compiled=False))
     state = {}
     for name, tensor in network.state_dict().items():

@@ -2,13 +2,17 @@
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
+from cells.discretize import discretize
+from cells.genotype import KINDS
 from cells.pictures.diagram import label_and_look
 from cells.pictures.supernet_picture import OVERSAMPLING, SPACING, picture_size
 from nas.commands.animation import animate_search
-from nas.report.animation import cells_frame, search_frames, softmax
+from nas.report.animation import cells_frame, search_frames
+from nas.report.rows import operator_weights
 from nas.run.folder import RunDir
 from search_spaces.space import SearchSpace
 from tiny_runs import SEARCH, SPACE, TRAIN, begin
@@ -76,7 +80,7 @@ def fill(operator: str) -> tuple[int, ...]:
 
 def test_the_caption_says_the_epoch_and_the_errors(run, monkeypatch):
     captions = []
-    monkeypatch.setattr("nas.report.animation.cells_frame", lambda space, row, caption: captions.append(caption))
+    monkeypatch.setattr("nas.report.animation.cells_frame", lambda *drawn: captions.append(drawn[-1]))
     search_frames(run)
     assert captions[0] == "epoch 1 of 4, training error 90.0 %, validation error 91.0 %"
     run.finish({"genotype_after_epochs": 2})
@@ -88,22 +92,28 @@ def test_labels_stand_in_places_of_their_own_however_many_nodes(tmp_path):
     space = SearchSpace("wide", ("none", "skip_connect"), nodes=7, edges_per_node=7)
     tops = {(source + target, target - source) for source, target in space.edges}
     assert len(tops) == len(space.edges) == 35
-    row = {kind: [[0.0, 1.0]] * 35 for kind in ("normal", "reduce")}
-    assert cells_frame(space, row, "all").width > SPACING * 8 > OVERSAMPLING
+    assert frame(space, [[0.0, 1.0]] * 35).width > SPACING * 8 > OVERSAMPLING
 
 
 def test_a_label_of_any_characters_is_drawn(monkeypatch):
     monkeypatch.setattr("cells.pictures.supernet_picture.label_and_look", odd_label)
-    row = {kind: alphas(0) for kind in ("normal", "reduce")}
-    assert cells_frame(SPACE, row, "").getbbox() == (0, 0, *cells_frame(SPACE, row, "").size)
+    drawn = frame(SPACE, [[0.0, 1.0, 0.0]] * len(SPACE.edges))
+    assert drawn.getbbox() == (0, 0, *drawn.size)
+
+
+def frame(space, weights) -> Image.Image:
+    table = np.array(weights)
+    return cells_frame(space, discretize(table, table, space), dict.fromkeys(KINDS, table), "")
 
 
 def odd_label(operator, halves, style):
     return "two\nlines \x00 中文 \ud800 and more than fits", label_and_look(operator, halves, style)[1]
 
 
-def test_softmax_of_large_alphas_does_not_overflow():
-    assert softmax([[1000.0, 1000.0], [-1000.0, 0.0]]) == [[0.5, 0.5], [0.0, 1.0]]
+def test_large_alphas_do_not_overflow(run):
+    large = [[1000.0, 1000.0, -1000.0]] * len(SPACE.edges)
+    run.append("alphas", {"epoch": EPOCHS, "normal": large, "reduce": large})
+    assert operator_weights(run, SPACE)[EPOCHS]["normal"].tolist() == [[0.5, 0.5, 0.0]] * len(SPACE.edges)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 from cells.random_cells import random_genotype
 from nas.commands.report import make_report
+from nas.experiment.carry_out import listeners_of
 from nas.report.figures import curves
 from nas.report.live import LiveReport
 from nas.report.page import write_report
@@ -24,10 +25,12 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 @pytest.fixture
 def page():
-    """Writes the report of these folders and takes it apart; whatever it is of, it needs nothing else."""
+    """Makes the report of these folders and takes it apart; whatever it is of, it needs nothing else."""
 
     def page(*folders, out=None) -> Page:
-        found = Page(write_report(folders, out).read_text(encoding="utf-8"))
+        out = out or folders[0] / "report.html"
+        assert make_report([*map(str, folders), "--out", str(out)]) == 0
+        found = Page(out.read_text(encoding="utf-8"))
         assert_self_contained(found)
         return found
 
@@ -35,7 +38,7 @@ def page():
 
 
 def assert_self_contained(page: Page):
-    loading = (
+    loading = [
         "script",
         "link",
         "img",
@@ -48,7 +51,7 @@ def assert_self_contained(page: Page):
         "image",
         "base",
         "form",
-    )
+    ]
     for tag, attributes in page.elements:
         assert tag not in loading or (tag == "script" and "src" not in attributes), (tag, attributes)
         for name, value in attributes.items():
@@ -240,7 +243,7 @@ def test_a_number_that_is_none_is_named(value, tmp_path, refused):
     with open(run.path / "metrics.jsonl", "a") as file:
         file.write(f'{{"epoch": 8, "train_loss": {value}}}\n')
     with refused("metrics.jsonl, line 4 has a value that is not a finite number"):
-        write_report([run.path])
+        write_report(run)
 
 
 def test_a_last_line_that_was_cut_short_is_left_out(tmp_path, page):
@@ -250,34 +253,36 @@ def test_a_last_line_that_was_cut_short_is_left_out(tmp_path, page):
     assert page(run.path).all("input", type="range", max="1")
 
 
+def watched_search(folder, **settings):
+    """(run, genotype) of a search with whom the settings let watch it."""
+    config = SEARCH.model_copy(update={"report": True, "order": 1, **settings})
+    run = begin(folder, config, space=SPACE)
+    return run, run_search(config, SPACE, image_data(), run, listeners=listeners_of(run, config), progress=False)
+
+
 def test_a_search_and_a_training_write_their_report(tmp_path, without_pictures, monkeypatch):
     monkeypatch.setattr("nas.report.live.SHARE", 1.0)  # after each epoch, however short
     written = []
-    monkeypatch.setattr("nas.report.page.write_report", lambda folders: written.append(write_report(folders)))
-    config = SEARCH.model_copy(update={"report": True, "order": 1})
-    run = begin(tmp_path / "search", config, space=SPACE)
-    genotype = run_search(config, SPACE, image_data(), run, progress=False)
+    monkeypatch.setattr("nas.report.page.write_report", lambda run: written.append(write_report(run)))
+    run, genotype = watched_search(tmp_path / "search")
     assert len(written) == 3 and "finished: 2 epochs" in run.report.read_text()
     config = TRAIN.model_copy(update={"report": True})
     run = begin(tmp_path / "train", config, genotype=genotype)
-    run_training(config, genotype, image_data(), run, progress=False)
+    run_training(config, genotype, image_data(), run, listeners=listeners_of(run, config), progress=False)
     assert len(written) == 6 and "finished: 2 epochs" in run.report.read_text()
 
 
 def test_without_the_setting_there_is_no_report(tmp_path, without_pictures):
-    run = begin(tmp_path / "search", SEARCH, space=SPACE)
-    run_search(SEARCH.model_copy(update={"order": 1, "epochs": 1}), SPACE, image_data(), run, progress=False)
+    run, _ = watched_search(tmp_path / "search", report=False, epochs=1)
     assert run.is_finished() and not run.report.exists()
 
 
 def test_a_report_that_fails_is_said_once_and_never_ends_a_run(tmp_path, without_pictures, monkeypatch, capsys):
-    def fail(folders):
+    def fail(run):
         raise MemoryError("too\nmuch")
 
     monkeypatch.setattr("nas.report.page.write_report", fail)
-    config = SEARCH.model_copy(update={"report": True, "order": 1})
-    run = begin(tmp_path / "search", config, space=SPACE)
-    run_search(config, SPACE, image_data(), run, progress=False)
+    run, _ = watched_search(tmp_path / "search")
     assert run.is_finished()
     assert capsys.readouterr().err == f"note: {run.report} was not written (MemoryError: too much)\n"
 
@@ -285,24 +290,24 @@ def test_a_report_that_fails_is_said_once_and_never_ends_a_run(tmp_path, without
 def test_reports_take_a_tenth_of_the_time_at_most(tmp_path, monkeypatch):
     clock, written = [0.0], []
 
-    def write(folders):
+    def write(run):
         written.append(clock[0])
         clock[0] += 2
 
     monkeypatch.setattr("nas.report.live.time.perf_counter", lambda: clock[0])
     monkeypatch.setattr("nas.report.page.write_report", write)
-    live = LiveReport(tmp_path, wanted=True)
+    live = LiveReport(RunDir(tmp_path))
     for _ in range(30):
         live.epoch_ended()
         clock[0] += 5
     assert written == list(range(0, 155, 22))  # 2 s in 20, of epochs of 5 s
-    live.write()
+    live.ended()
     assert written[-1] == clock[0] - 2
 
 
 def test_a_new_run_in_the_folder_removes_the_report_of_the_old_one(tmp_path):
     run = search_run(tmp_path / "run")
-    write_report([run.path])
+    write_report(run)
     assert run.report.is_file()
     begin(run.path, SEARCH, space=SPACE)
     assert not RunDir(run.path).report.exists()

@@ -5,8 +5,10 @@ import shutil
 
 import pytest
 
-from nas.report.page import write_report
+from nas.commands.report import make_report
 from report_runs import search_run, table_runs, training_run
+
+pytestmark = pytest.mark.slow
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -33,9 +35,13 @@ def reports(tmp_path_factory):
         "training": training_run(folder / "training").path,
         "table9": table_runs(folder / "table9"),
     }
-    pages = {name: write_report([path]) for name, path in folders.items()}
-    both = [folders["search"], folders["training"]]
-    return pages | {"several": write_report(both, folder / "a folder named so that it would not fit a phone.html")}
+    pages = {name: path / "report.html" for name, path in folders.items()}
+    pages["several"] = folder / "a folder named so that it would not fit a phone.html"
+    for path in folders.values():
+        assert make_report([str(path)]) == 0
+    both = [str(folders["search"]), str(folders["training"])]
+    assert make_report([*both, "--out", str(pages["several"])]) == 0
+    return pages
 
 
 @pytest.fixture

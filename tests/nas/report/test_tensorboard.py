@@ -7,12 +7,13 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
-import nas.commands.search
 import nas.report.tensorboard
 from cells.genotype import CellGenotype, Edge, Genotype
+from cli import search, train
+from nas.experiment.carry_out import listeners_of
 from nas.notebook.functions import search_cell
 from nas.report.tensorboard import check_tensorboard
-from nas.run.folder import RunDir
+from nas.run.folder import ROWS
 from nas.run.stop import Stopped
 from nas.search.search import run_search
 from nas.training.training import run_training
@@ -22,15 +23,20 @@ pytestmark = pytest.mark.usefixtures("without_pictures")
 
 CELL = CellGenotype(((Edge("skip_connect", 0), Edge("dil_conv_3x3", 1)),), (2,))
 GENOTYPE = Genotype(CELL, CELL)
-SHOWN = {"tensorboard": True, "order": 1}
+CONFIG = SEARCH.model_copy(update={"tensorboard": True, "order": 1})
 
 
 def searched(run, config, stops=()):
     """Searches in the folder to the end, with interruptions after so many steps."""
     for steps in stops:
         with pytest.raises(Stopped):
-            run_search(config, SPACE, image_data(), RunDir(run.path), resume=True, stop=StopAfter(steps))
-    run_search(config, SPACE, image_data(), RunDir(run.path), resume=True, progress=False)
+            run_search(config, SPACE, image_data(), **in_folder(run, config), stop=StopAfter(steps))
+    run_search(config, SPACE, image_data(), **in_folder(run, config))
+
+
+def in_folder(run, config) -> dict:
+    """How a run goes on in its folder, watched as the settings say."""
+    return {"record": run, "listeners": listeners_of(run, config), "resume": True, "progress": False}
 
 
 def event_files(run) -> list:
@@ -67,39 +73,36 @@ def assert_shows_all(run):
     return events
 
 
-def test_a_search_shows_its_metrics_its_weights_and_its_cells(tmp_path):
-    config = SEARCH.model_copy(update=SHOWN)
-    run = begin(tmp_path / "run", config, space=SPACE)
-    searched(run, config)
+@pytest.fixture
+def run(tmp_path):
+    """A search that is about to begin."""
+    return begin(tmp_path / "run", CONFIG, space=SPACE)
+
+
+def test_a_search_shows_its_metrics_its_weights_and_its_cells(run):
+    searched(run, CONFIG)
     events = assert_shows_all(run)
     assert [image.step for image in events.Images("cells")] == [0, 1]
     assert all(image.encoded_image_string.startswith(b"\x89PNG") for image in events.Images("cells"))
 
 
 @pytest.mark.parametrize("stops", [(1,), (3, 1)], ids=["in the first epoch", "in the second, twice"])
-def test_a_search_that_was_stopped_has_every_epoch_once(stops, tmp_path):
-    config = SEARCH.model_copy(update=SHOWN)
-    run = begin(tmp_path / "run", config, space=SPACE)
-    searched(run, config, stops)
+def test_a_search_that_was_stopped_has_every_epoch_once(stops, run):
+    searched(run, CONFIG, stops)
     assert_shows_all(run)
 
 
-def test_epochs_that_a_killed_run_wrote_after_its_checkpoint_are_not_there_twice(tmp_path):
-    config = SEARCH.model_copy(update=SHOWN)
-    run = begin(tmp_path / "run", config, space=SPACE)
+def test_epochs_that_a_killed_run_wrote_after_its_checkpoint_are_not_there_twice(run):
     with pytest.raises(Stopped):
-        run_search(config, SPACE, image_data(), RunDir(run.path), stop=StopAfter(3))
-    row, alphas = run.rows("metrics")[-1], run.rows("alphas")[-1]
-    for name, written in (("metrics", row), ("alphas", alphas)):  # as if killed between these and the checkpoint
-        run.append(name, written | {"epoch": 1})
-    searched(run, config)
+        run_search(CONFIG, SPACE, image_data(), **in_folder(run, CONFIG), stop=StopAfter(3))
+    for name in ROWS:  # as if killed between these and the checkpoint
+        run.append(name, run.rows(name)[-1] | {"epoch": 1})
+    searched(run, CONFIG)
     assert_shows_all(run)
 
 
-def test_the_time_is_that_of_computing_also_for_epochs_that_are_written_again(tmp_path):
-    config = SEARCH.model_copy(update=SHOWN)
-    run = begin(tmp_path / "run", config, space=SPACE)
-    searched(run, config, [3])
+def test_the_time_is_that_of_computing_also_for_epochs_that_are_written_again(run):
+    searched(run, CONFIG, [3])
     began, seconds = run.environment.stat().st_mtime, [row["seconds"] for row in run.rows("metrics")]
     times = [point.wall_time - began for point in read_events(run).Scalars("metrics/train_loss")]
     assert times == pytest.approx([seconds[0], seconds[0] + seconds[1]], abs=1e-3)
@@ -109,7 +112,7 @@ def test_a_run_that_was_begun_without_shows_all_when_it_goes_on_with_it(tmp_path
     run = begin(tmp_path / "run", SEARCH, space=SPACE)
     searched(run, SEARCH.model_copy(update={"order": 1}), [3])
     assert event_files(run) == []
-    searched(run, SEARCH.model_copy(update=SHOWN | {"epochs": 3}))
+    searched(run, CONFIG.model_copy(update={"epochs": 3}))
     assert_shows_all(run)
 
 
@@ -117,16 +120,14 @@ def test_a_training_shows_its_metrics(tmp_path):
     config = TRAIN.model_copy(update={"tensorboard": True})
     run = begin(tmp_path / "run", config, genotype=GENOTYPE)
     with pytest.raises(Stopped):
-        run_training(config, GENOTYPE, image_data(), RunDir(run.path), stop=StopAfter(5))
-    run_training(config, GENOTYPE, image_data(), RunDir(run.path), resume=True, progress=False)
+        run_training(config, GENOTYPE, image_data(), **in_folder(run, config), stop=StopAfter(5))
+    run_training(config, GENOTYPE, image_data(), **in_folder(run, config))
     events = assert_shows_all(run)
     assert len(curve(events, "metrics/train_loss")) == 2 and events.Tags()["images"] == []
 
 
-def test_curves_that_share_a_chart_are_found_by_their_names_alone(tmp_path):
-    config = SEARCH.model_copy(update=SHOWN)
-    run = begin(tmp_path / "run", config, space=SPACE)
-    searched(run, config)
+def test_curves_that_share_a_chart_are_found_by_their_names_alone(run):
+    searched(run, CONFIG)
     events = read_events(run)
     layout = Layout.FromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
     charts = {chart.title: list(chart.multiline.tag) for category in layout.category for chart in category.chart}
@@ -136,20 +137,18 @@ def test_curves_that_share_a_chart_are_found_by_their_names_alone(tmp_path):
         assert all(sum(bool(re.match(pattern, tag)) for tag in tags) == 1 for pattern in patterns)
 
 
-def test_a_run_that_starts_anew_loses_the_old_event_files(tmp_path):
-    config = SEARCH.model_copy(update=SHOWN)
-    run = begin(tmp_path / "run", config, space=SPACE)
-    searched(run, config)
+def test_a_run_that_starts_anew_loses_the_old_event_files(run):
+    searched(run, CONFIG)
     assert event_files(run)
     begin(run.path, SEARCH, space=SPACE)
     assert event_files(run) == []
 
 
-@pytest.mark.parametrize("command", [nas.commands.search.search, nas.commands.train.train])
+@pytest.mark.parametrize("command", [search, train])
 def test_without_the_package_the_run_is_refused_in_one_line_before_it_starts(command, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(nas.report.tensorboard.importlib.util, "find_spec", lambda name: None)
     arguments = ["--preset", "quick", "--tensorboard", "--run-dir", str(tmp_path / "run")]
-    assert command(arguments if command is nas.commands.search.search else ["darts_v2", *arguments]) == 2
+    assert command(arguments if command is search else ["darts_v2", *arguments]) == 2
     error = capsys.readouterr().err
     assert "pip install tensorboard" in error and error.count("\n") == 1
     assert not (tmp_path / "run").exists()

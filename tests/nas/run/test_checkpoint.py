@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 import torch
 
-from nas.run import checkpoint
+from nas.run import files
 from nas.run.checkpoint import load_checkpoint, save_checkpoint
 from nas.run.files import append_line, write_atomically
 
@@ -20,7 +20,7 @@ def full_disk(*_):
 def broken_disk(request, monkeypatch):
     """The disk is full, or the folder is not writable, at one of the three steps of writing a file."""
     if request.param == "open":
-        monkeypatch.setattr(checkpoint, "open", full_disk, raising=False)
+        monkeypatch.setattr(files, "open", full_disk, raising=False)
     else:
         monkeypatch.setattr(os, request.param, full_disk)
 

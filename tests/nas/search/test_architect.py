@@ -2,13 +2,14 @@
 
 import itertools
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cells.execution import Execution
+from cells.execution import USUAL, Execution
 from cells.supernet import Supernet
 from nas.search import architect
 from nas.search.architect import Unrolling, first_order_gradients, second_order_gradients
@@ -56,7 +57,7 @@ def relative_error(gradients, exact):
 class Smooth(nn.Module):
     """A supernet without the kinks of ReLU: two layers that mix tanh, sin and the identity by softmax weights."""
 
-    precision = torch.float32
+    execution = USUAL
 
     def __init__(self):
         super().__init__()
@@ -140,7 +141,7 @@ class Figure2(nn.Module):
     The "images" say which loss is wanted. Logits (-L, 0) with the "labels" (1, -1) have the cross entropy L.
     """
 
-    precision = torch.float32
+    execution = USUAL
 
     TRAIN = (torch.tensor(0), torch.tensor([[1.0, -1.0]]).double())
     VALIDATION = (torch.tensor(1), torch.tensor([[1.0, -1.0]]).double())
@@ -303,6 +304,23 @@ def test_the_gradients_come_in_the_order_and_shape_of_the_alphas_and_hold_no_gra
     assert not any(tensor.requires_grad for tensor in (*result.gradients, result.loss, result.logits))
 
 
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float32])
+def test_the_passes_of_the_finite_difference_are_in_float32(precision, monkeypatch):
+    supernet = Supernet(SPACE, channels=4, layers=3, classes=3, execution=Execution(precision=precision))
+    loss, seen = architect._loss, []
+
+    def noted(model, batch):
+        seen.append(model.execution.precision)
+        return loss(model, batch)
+
+    monkeypatch.setattr(architect, "_loss", noted)
+    train, validation = ((images.float(), labels) for images, labels in (TRAIN, VALIDATION))
+    second_order_gradients(supernet, train, validation, unrolling_of(supernet.weights()))
+    assert seen == [precision, precision, torch.float32, torch.float32]  # at w, at w', at w+ and at w-
+    assert supernet.execution.precision == precision
+
+
+@pytest.mark.slow
 def test_the_finite_difference_of_bfloat16_is_made_in_float32(monkeypatch):
     """As rounding would drown it: cosine with the gradient in float64, at 5 cells of 8 channels, 16x16 pixels."""
     torch.manual_seed(0)
@@ -319,10 +337,10 @@ def test_the_finite_difference_of_bfloat16_is_made_in_float32(monkeypatch):
 
     exact, cosines = gradient(reference, torch.float64), {}
     cosines["float32"] = F.cosine_similarity(gradient(supernet, torch.float32), exact, dim=0)
-    supernet.precision = torch.bfloat16
+    supernet.execution = replace(supernet.execution, precision=torch.bfloat16)
     cosines["bfloat16"] = F.cosine_similarity(gradient(supernet, torch.float32), exact, dim=0)
-    assert supernet.precision == torch.bfloat16
-    monkeypatch.setattr(architect, "_in_float32", lambda _: nullcontext())
+    assert supernet.execution.precision == torch.bfloat16
+    monkeypatch.setattr(architect, "in_float32", lambda _: nullcontext())
     cosines["bfloat16 throughout"] = F.cosine_similarity(gradient(supernet, torch.float32), exact, dim=0)
     print({name: round(cosine.item(), 3) for name, cosine in cosines.items()})
     assert cosines["float32"] > 0.99 and cosines["bfloat16"] > 0.9 > 0.8 > cosines["bfloat16 throughout"]

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_tools import one_line
 
 from cells.genotype_file import load_genotype
 from nas.commands.evaluate import evaluate_network
@@ -25,6 +24,19 @@ CONFIG = TrainConfig(
 )
 CELL = {"nodes": [[["dil_conv_3x3", 0], ["skip_connect", 1]]], "concat": [2]}
 GHOST_CELL = {"nodes": [[["ghost_3x3", 0], ["skip_connect", 1]]], "concat": [2]}
+
+
+@pytest.fixture
+def mistake(capsys):
+    """The line on standard error of a command with these arguments, which must be that of a mistake."""
+
+    def mistake(*arguments) -> str:
+        assert evaluate_network(list(map(str, arguments))) == 2
+        printed = capsys.readouterr()
+        assert printed.out == "" and printed.err.startswith("error: ") and printed.err.count("\n") == 1
+        return printed.err
+
+    return mistake
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +112,7 @@ def test_json_and_csv_say_what_is_printed(trained_run, digits, tmp_path, capsys)
         assert [name, *map(str, row)] in lines
 
 
-def test_a_plugin_beside_the_weights_is_loaded(tmp_path, write_plugin, digits, capsys, monkeypatch):
+def test_a_plugin_beside_the_weights_is_loaded(tmp_path, write_plugin, digits, capsys, monkeypatch, mistake):
     plugin = load_plugin(write_plugin())
     genotype = load_genotype('{"format": 1, "normal": %s, "reduce": %s}' % ((json.dumps(GHOST_CELL),) * 2))
     run = begin(tmp_path / "run", CONFIG, genotype=genotype, plugins=[plugin])
@@ -111,22 +123,21 @@ def test_a_plugin_beside_the_weights_is_loaded(tmp_path, write_plugin, digits, c
     forget_ghost()
     elsewhere = tmp_path / "weights.pt"
     run.weights.rename(elsewhere)
-    assert "ghost_3x3" in one_line(capsys, evaluate_network([str(elsewhere), "--data", "digits"]))
+    assert "ghost_3x3" in mistake(elsewhere, "--data", "digits")
     assert evaluate_network([str(elsewhere), "--data", "digits", "--plugin", str(plugin.path)]) == 0
 
 
 def forget_ghost():
-
     OPERATORS.pop("ghost_3x3")
     PLUGINS.clear()
 
 
-def test_other_classes_are_refused(trained_run, tmp_path, monkeypatch, capsys):
+def test_other_classes_are_refused(trained_run, tmp_path, monkeypatch, mistake):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for folder in ("train/cat", "train/dog", "test/cat", "test/dog"):
         (tmp_path / "photos" / folder).mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(tmp_path / "photos" / folder / "1.png")
-    said = one_line(capsys, evaluate_network([str(trained_run.path), "--data", str(tmp_path / "photos")]))
+    said = mistake(trained_run.path, "--data", str(tmp_path / "photos"))
     assert "2 classes, such as cat, dog" in said and "10" in said
 
 
@@ -135,7 +146,7 @@ def test_images_of_another_size_are_refused_by_the_function(trained_run, refused
         load_trained_network(trained_run.weights).probabilities(torch.zeros(1, 3, 9, 8, dtype=torch.uint8))
 
 
-def test_what_are_no_weights_gets_one_line(trained_run, tmp_path, capsys):
+def test_what_are_no_weights_gets_one_line(trained_run, tmp_path, mistake):
     content = load_checkpoint(trained_run.weights)
     damaged = {
         "classes": {name: value for name, value in content.items() if name != "classes"},
@@ -145,9 +156,9 @@ def test_what_are_no_weights_gets_one_line(trained_run, tmp_path, capsys):
     }
     for words, state in damaged.items():
         save_checkpoint(tmp_path / "weights.pt", state)
-        assert words in one_line(capsys, evaluate_network([str(tmp_path / "weights.pt"), "--data", "digits"]))
+        assert words in mistake(tmp_path / "weights.pt", "--data", "digits")
     (tmp_path / "weights.pt").write_bytes(b"nothing")
-    assert "damaged" in one_line(capsys, evaluate_network([str(tmp_path / "weights.pt"), "--data", "digits"]))
+    assert "damaged" in mistake(tmp_path / "weights.pt", "--data", "digits")
 
 
 @pytest.mark.parametrize(
@@ -164,16 +175,16 @@ def test_what_are_no_weights_gets_one_line(trained_run, tmp_path, capsys):
         (["{weights}", "--device", "gpu"], "unknown device"),
     ],
 )
-def test_a_mistake_gets_one_line(trained_run, tmp_path, monkeypatch, capsys, arguments, words):
+def test_a_mistake_gets_one_line(trained_run, tmp_path, monkeypatch, arguments, words, mistake):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "search").mkdir()
     (tmp_path / "search" / "space.yaml").touch()
     arguments = [argument.format(weights=trained_run.weights) for argument in arguments]
-    assert words in one_line(capsys, evaluate_network(arguments))
+    assert words in mistake(*arguments)
 
 
-def test_weights_that_lie_alone_need_to_be_told_the_data(trained_run, tmp_path, capsys):
+def test_weights_that_lie_alone_need_to_be_told_the_data(trained_run, tmp_path, mistake):
     alone = tmp_path / "weights.pt"
     alone.write_bytes(trained_run.weights.read_bytes())
-    assert "give --data" in one_line(capsys, evaluate_network([str(alone)]))
+    assert "give --data" in mistake(alone)
     assert evaluate_network([str(alone), "--data", "digits"]) == 0

@@ -9,10 +9,11 @@ from cells.genotype import CellGenotype, Edge, Genotype
 from cells.genotype_file import load_genotype
 from cells.network import Network
 from nas.config import RUN_CONTROL, TrainConfig
-from nas.loop.steps import cosine
+from nas.loop.steps import cosine, error_percent
 from nas.run.folder import RunDir
+from nas.run.record import InMemory
 from nas.run.stop import Stopped
-from nas.training.training import error_percent, run_training
+from nas.training.training import run_training
 from nas.training.weights_file import load_trained
 from search_spaces.plugins import load_plugin
 from tiny_runs import TRAIN, StopAfter, begin, differing, image_data, metrics
@@ -111,7 +112,8 @@ def test_drop_path_rises_with_the_epoch_and_the_learning_rate_falls_to_zero(monk
 def test_the_test_images_are_read_once_after_the_last_epoch(monkeypatch, tmp_path):
     run, read_after = begin(tmp_path / "run", TRAIN, genotype=GENOTYPE), []
 
-    def record(network, data):
+    def record(predict, images, labels, data):
+        assert images is data.test_images and labels is data.test_labels
         read_after.append(len(run.rows("metrics")))
         return 50.0
 
@@ -127,20 +129,26 @@ def test_other_test_images_train_the_same_network(uninterrupted, tmp_path):
     assert differing(other, uninterrupted) == [] and metrics(other) == metrics(uninterrupted)
 
 
-def test_the_error_is_measured_in_evaluation_mode_and_leaves_the_network_in_training():
-    data, network = image_data(), Network(GENOTYPE, 2, 3, 3)
-    network.train()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    first, second = error_percent(network, data), error_percent(network, data)
-    assert first == second and 0 <= first <= 100 and network.training
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+def test_the_error_is_measured_in_evaluation_mode_and_leaves_the_network_in_training(monkeypatch):
+    seen, forward = [], Network.forward
+
+    def record(network, *inputs):
+        seen.append((network, network.training))
+        return forward(network, *inputs)
+
+    monkeypatch.setattr(Network, "forward", record)
+    result = run_training(settings(epochs=1), GENOTYPE, image_data(), progress=False)
+    assert [training for _, training in seen] == [True] * 4 + [False] and seen[-1][0].training
+    assert 0 <= result["test_error_percent"] <= 100
 
 
 def test_the_saved_weights_are_enough_to_get_the_reported_error(uninterrupted):
     saved, data = load_trained(uninterrupted.weights), image_data()
     assert (saved.mean, saved.std, saved.image_size) == (data.mean, data.std, data.image_size)
     assert saved.classes == data.classes and saved.parsed_genotype() == GENOTYPE
-    assert error_percent(saved.build(compiled=True), data) == uninterrupted.result()["test_error_percent"]
+    network = saved.build(compiled=True)
+    error = error_percent(lambda images: network(images)[0], data.test_images, data.test_labels, data)
+    assert error == uninterrupted.result()["test_error_percent"]
 
 
 def test_the_extra_state_of_a_plugins_module_is_saved_with_the_weights(write_plugin, tmp_path):
@@ -171,7 +179,7 @@ class CountedPool(nn.Module):
 
 
 def test_the_result_counts_parameters_with_and_without_the_auxiliary_head(uninterrupted):
-    reported, counted = uninterrupted.result(), network_costs(GENOTYPE, 2, 3, classes=3, image_size=8)
+    reported, counted = uninterrupted.result(), network_costs(GENOTYPE, 2, 3, classes=3, image_size=8)._asdict()
     assert {name: reported[name] for name in counted} == counted
     assert reported["parameters"] < reported["parameters_with_auxiliary"] and reported["madds"] > 0
     assert reported["test_images"] == 10 and reported["seconds"] >= 0 and reported["seed"] == 0
@@ -207,12 +215,15 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_every_setting_has_an_effect(name, uninterrupted, tmp_path):
-    run = trained(tmp_path / "run", settings(**{name: CHANGES[name]}))
+def test_every_setting_has_an_effect(name, uninterrupted):
+    record = InMemory()
+    result = run_training(settings(**{name: CHANGES[name]}), GENOTYPE, image_data(), record, progress=False)
     if name == "test_images":
-        assert run.result()["test_images"] == 5
+        assert result["test_images"] == 5
     else:
-        assert metrics(run) != metrics(uninterrupted)
+        assert [row | {"seconds": 0} for row in record.rows("metrics")] != [
+            row | {"seconds": 0} for row in metrics(uninterrupted)
+        ]
 
 
 def test_no_setting_is_left_out_above():
