@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from cells.genotype import CellGenotype, Edge, Genotype
+from search_spaces.errors import InputError, suggest
 from search_spaces.space import SearchSpace
 
 
@@ -24,8 +25,11 @@ def discretize(
     `normal` and `reduce` are of shape (edges, operators), in the order of `space.edges` and `space.operators`, as
     nested lists, tensors or arrays.
 
-    Raises ValueError if a table has another shape or a row does not sum to 1: logits rank edges differently.
+    Raises ValueError if a table has another shape or a row does not sum to 1: logits rank edges differently. Raises
+    InputError for a rule that is not there.
     """
+    if rule not in RULES:
+        raise InputError(f'unknown rule "{rule}"{suggest(rule, RULES)} known: {", ".join(RULES)}')
     normal_cell, reduce_cell = (RULES[rule](_checked(table, space), space) for table in (normal, reduce))
     return Genotype(normal_cell, reduce_cell, space.name, dict(found_by or {}))
 

@@ -5,6 +5,7 @@ import json
 import math
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ def parse_genotype(text: str) -> Genotype:
     return _parse_json(stripped) if stripped.startswith("{") else _parse_notation(stripped)
 
 
-def genotype_of(cells: dict, space: str) -> Genotype:
+def genotype_of(cells: dict, space: str, found_by: Mapping | None = None) -> Genotype:
     """The genotype of what `Genotype.cells_as_json` gave. Raises InputError that says what is wrong with it."""
-    return Genotype(_cell_from_json(cells, "normal"), _cell_from_json(cells, "reduce"), space)
+    normal, reduce = (_cell_from_json(cells, kind) for kind in KINDS)
+    return Genotype(normal, reduce, space, found_by or {})
 
 
 def published_genotypes() -> tuple[str, ...]:
@@ -98,8 +100,7 @@ def _parse_json(text: str) -> Genotype:
     found_by = content.get("found_by", {})
     if not isinstance(found_by, dict):
         raise InputError('"found_by" must be an object such as {"seed": 0}')
-    normal, reduce = (_cell_from_json(content, kind) for kind in KINDS)
-    return Genotype(normal, reduce, space, found_by)
+    return genotype_of(content, space, found_by)
 
 
 def _distinct(pairs: list[tuple]) -> dict:
@@ -173,17 +174,13 @@ def _parse_notation(text: str) -> Genotype:
 def _literal(node: ast.expr, name: str) -> Any:
     """The value of a literal, or of `range(a, b)` with literal bounds below 1,000."""
     try:
-        if isinstance(node, ast.Call):
-            bounds = [ast.literal_eval(bound) for bound in node.args]
-            if (
-                isinstance(node.func, ast.Name)
-                and node.func.id == "range"
-                and not node.keywords
-                and all(is_index(b) and abs(b) < 1000 for b in bounds)
-            ):
-                return list(range(*bounds))
-            raise ValueError
-        return ast.literal_eval(node)
+        if not isinstance(node, ast.Call):
+            return ast.literal_eval(node)
+        bounds = [ast.literal_eval(bound) for bound in node.args]
+        is_range = isinstance(node.func, ast.Name) and node.func.id == "range" and not node.keywords
+        if is_range and all(is_index(bound) and abs(bound) < 1000 for bound in bounds):
+            return list(range(*bounds))
+        raise ValueError
     except (ValueError, TypeError, AttributeError, SyntaxError, RecursionError, MemoryError):
         raise InputError(
             f"{name} is not a list of plain values; only lists, tuples and range(a, b) are read, nothing is evaluated"

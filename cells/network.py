@@ -8,6 +8,7 @@ from cells.execution import USUAL, Execution
 from cells.genotype import CellGenotype, Genotype
 from cells.stacking import CellInputs, CellSpec, build_stem, edge_stride, stack_cells
 from search_spaces.errors import InputError
+from search_spaces.layers import conv_norm
 from search_spaces.registry import build_operator, get_operator
 
 Logits = tuple[torch.Tensor, torch.Tensor | None]  # of the classifier, and of the auxiliary head in training
@@ -68,12 +69,7 @@ class AuxiliaryHead(nn.Module):
         super().__init__()
         self.pool_8x8 = nn.AvgPool2d(5, stride=3, count_include_pad=False)
         self.features = nn.Sequential(
-            nn.Conv2d(channels, 128, 1, bias=False),
-            nn.BatchNorm2d(128),
-            nn.ReLU(),
-            nn.Conv2d(128, 768, 2, bias=False),
-            nn.BatchNorm2d(768),
-            nn.ReLU(),
+            *conv_norm(channels, 128), nn.ReLU(), nn.Conv2d(128, 768, 2, bias=False), nn.BatchNorm2d(768), nn.ReLU()
         )
         self.classifier = nn.Linear(768, classes)
 
@@ -120,19 +116,14 @@ class Network(nn.Module):
         self.classifier = nn.Linear(specs[-1].output_channels, classes)
 
     def forward(self, images: torch.Tensor, drop_path_probability: float | torch.Tensor = 0.0) -> Logits:
-        with self.execution.computing_on(images.device):
-            logits, auxiliary_logits = self._logits(images, drop_path_probability)
-        as_result = self.execution.as_result
-        return as_result(logits), None if auxiliary_logits is None else as_result(auxiliary_logits)
-
-    def _logits(self, images: torch.Tensor, drop_path_probability: float | torch.Tensor) -> Logits:
         auxiliary_logits = None
-        input0 = input1 = self.stem(images)
-        for index, cell in enumerate(self.cells):
-            input0, input1 = input1, cell(input0, input1, drop_path_probability)
-            if index == self.auxiliary_index and self.training and self.auxiliary_head is not None:
-                auxiliary_logits = self.auxiliary_head(input1)
-        return self.classifier(input1.mean(dim=(2, 3))), auxiliary_logits
+        with self.execution.computing_on(images.device):
+            input0 = input1 = self.stem(images)
+            for index, cell in enumerate(self.cells):
+                input0, input1 = input1, cell(input0, input1, drop_path_probability)
+                if index == self.auxiliary_index and self.training and self.auxiliary_head is not None:
+                    auxiliary_logits = self.execution.as_result(self.auxiliary_head(input1))
+            return self.execution.as_result(self.classifier(input1.mean(dim=(2, 3)))), auxiliary_logits
 
 
 def auxiliary_index(layers: int) -> int:

@@ -17,14 +17,8 @@ from typing import Any
 from cells.genotype import KINDS, Genotype
 from search_spaces.errors import InputError, shown
 
-NNI_OPERATORS = (  # DARTS.DARTS_OPS; "none" is not among them
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
+NNI_OPERATORS = tuple(  # DARTS.DARTS_OPS; "none" is not among them
+    ["max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"]
 )
 _NODES, _EDGES = (2, 3, 4, 5), (0, 1)
 _LABEL = re.compile(r"(normal|reduce)/(op|input)_([2-5])_([01])")
@@ -77,29 +71,22 @@ def from_nni(content: Mapping) -> dict:
             )
     found_by = {"method": "NNI", **{name: content[name] for name in _SIZES if name in content}}
     cells = {
-        kind: {
-            "nodes": [
-                [[_value(content, f"{kind}/op_{node}_{edge}"), _source(content, kind, node, edge)] for edge in _EDGES]
-                for node in _NODES
-            ],
-            "concat": list(_NODES),
-        }
+        kind: {"nodes": [[_edge(content, kind, node, k) for k in _EDGES] for node in _NODES], "concat": list(_NODES)}
         for kind in KINDS
     }
     return {"format": 1, "space": "darts", **cells, "found_by": found_by}
+
+
+def _edge(content: Mapping, kind: str, node: int, number: int) -> list:
+    operator, source = (_value(content, f"{kind}/{part}_{node}_{number}") for part in ("op", "input"))
+    if isinstance(source, list):
+        if len(source) != 1:
+            raise InputError(f'"{kind}/input_{node}_{number}" is {shown(source)}; it must be one source, such as [0]')
+        (source,) = source
+    return [operator, source]
 
 
 def _value(content: Mapping, label: str) -> Any:
     if label not in content:
         raise InputError(f'a dictionary of NNI\'s DARTS space has no "{label}"; it needs 16 operators and 16 inputs')
     return content[label]
-
-
-def _source(content: Mapping, kind: str, node: int, edge: int) -> Any:
-    label = f"{kind}/input_{node}_{edge}"
-    value = _value(content, label)
-    if isinstance(value, list):
-        if len(value) != 1:
-            raise InputError(f'"{label}" is {shown(value)}; it must be one source, such as [0]')
-        (value,) = value
-    return value

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -87,7 +88,7 @@ class SearchCell(nn.Module):
         nodes = list(self.inputs(input0, input1))
         own = [edge.candidates for edge in self.edges]
         if self.compiled and runs_compiled(nodes[0]):
-            add_nodes(nodes, self.space.edges, self.space.operators, self.shared, own, weights)
+            add_nodes(nodes, self.space, self.shared, own, weights)
             return torch.cat(nodes[2:], dim=1)
         free: list[dict[str, torch.Tensor]] = []  # for each node, what its operators without parameters give
         for target in range(2, self.space.nodes + 2):
@@ -146,27 +147,21 @@ class Supernet(nn.Module):
         return self.relax(self.alphas_normal), self.relax(self.alphas_reduce)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        recompute = self.execution.recompute and torch.is_grad_enabled()
         if self.execution.recompute:
             give_back_freed_memory()
         with self.execution.computing_on(images.device):
-            return self.execution.as_result(self._logits(images))
+            tables = self.operator_weights()
+            input0 = input1 = self.stem(images)
+            for cell in self.cells:
+                run = recomputed(cell) if recompute else cell
+                input0, input1 = input1, run(input0, input1, tables[cell.reduction])
+            return self.execution.as_result(self.classifier(input1.mean(dim=(2, 3))))
 
-    def _logits(self, images: torch.Tensor) -> torch.Tensor:
-        tables = self.operator_weights()
-        input0 = input1 = self.stem(images)
-        for cell in self.cells:
-            arguments = (input0, input1, tables[cell.reduction])
-            if self.execution.recompute and torch.is_grad_enabled():
-                output = checkpoint(
-                    cell,
-                    *arguments,
-                    use_reentrant=False,
-                    context_fn=lambda cell=cell: (nullcontext(), frozen_statistics(cell)),  # type: ignore[misc]
-                )
-            else:
-                output = cell(*arguments)
-            input0, input1 = input1, output
-        return self.classifier(input1.mean(dim=(2, 3)))
+
+def recomputed(cell: nn.Module) -> Callable[..., torch.Tensor]:
+    """The cell, which keeps its inputs only and runs a second time in the backward pass."""
+    return partial(checkpoint, cell, use_reentrant=False, context_fn=lambda: (nullcontext(), frozen_statistics(cell)))
 
 
 @contextmanager

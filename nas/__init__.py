@@ -3,26 +3,17 @@
 The public names load on first use, so that `--help` does not import torch.
 """
 
-from importlib import import_module
-from typing import Any
+from search_spaces.public_names import public_names
 
-_HOME = {
-    "RunDir": "run.folder",
-    "SearchConfig": "config",
-    "TrainConfig": "config",
-    "evaluate": "training.evaluation",
-    "load_data": "data.datasets",
-    "load_trained_network": "training.evaluation",
-    "run_search": "search.search",
-    "run_training": "training.training",
-    "search_cell": "notebook.functions",
-    "train_cell": "notebook.functions",
-    "train_over_seeds": "notebook.functions",
-}
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__all__, __getattr__ = public_names(
+    __name__,
+    {
+        "config": "SearchConfig TrainConfig",
+        "run.folder": "RunDir",
+        "data.datasets": "load_data",
+        "search.search": "run_search",
+        "training.training": "run_training",
+        "training.evaluation": "evaluate load_trained_network",
+        "notebook.functions": "search_cell train_cell train_over_seeds",
+    },
+)

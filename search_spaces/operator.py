@@ -55,9 +55,9 @@ def register_operator(
 ) -> Callable[[Build], Build]:
     """A decorator that registers a module class (or any callable) taking (channels, stride, affine).
 
-    A block that was typed into a notebook replaces the one that the same notebook gave this name before. Networks that
-    were built from that keep it. Raises InputError for a name that is otherwise taken, or reserved, or is not letters,
-    digits and underscores.
+    A block that was typed into a notebook gives way to one that the same notebook, or a plug-in, gives its name later;
+    networks that were built from it keep it. Raises InputError for a name that is otherwise taken, or reserved, or is
+    not letters, digits and underscores.
     """
     module = str(sys._getframe(1).f_globals.get("__name__"))
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
@@ -67,7 +67,7 @@ def register_operator(
     if kind not in KINDS:
         raise InputError(f'operator "{name}": unknown kind "{kind}"; known: {", ".join(KINDS)}')
     taken = OPERATORS.get(name)
-    if taken is not None and not (taken.is_typed and taken.module == module):
+    if taken is not None and not (taken.is_typed and (module == taken.module or module.startswith(PLUGIN_MODULE))):
         raise InputError(f'operator "{name}" is registered already; give yours another name')
 
     def register(build: Build) -> Build:

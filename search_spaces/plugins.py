@@ -101,10 +101,10 @@ def check_typed(operators: Sequence[str], keep: bool) -> None:
 
 def _load(path: Path, source: bytes, module_name: str) -> tuple[str, ...]:
     """Runs a plug-in's source and returns the operators that it registered, which keep the contract."""
-    before = set(OPERATORS)
+    before = dict(OPERATORS)
     try:
         run_plugin_file(path, source, module_name)
-        added = tuple(name for name in OPERATORS if name not in before)
+        added = tuple(name for name, operator in OPERATORS.items() if operator is not before.get(name))
         if not added:
             raise InputError(f"plug-in {path} registers no operator; decorate a class with @register_operator")
         for name in added:

@@ -1,5 +1,1 @@
 """The same sums in fewer passes over memory, for training on a CPU; the plain ones stand in cells/supernet.py."""
-
-from cells.compiled.fused import accelerate
-
-__all__ = ["accelerate"]

@@ -36,7 +36,7 @@ from cells.compiled.simd import (
 )
 
 # Numba's cache looks for changes in this file alone, so a change of simd.py must show here: its SHA-256's start.
-SIMD_VERSION = "737fcf11d57e9361"
+SIMD_VERSION = "7f0fa6f8cf16b136"
 PARTS = 16
 TILE = 8
 NO_WINDOW, CONVOLUTION, MAXIMUM, AVERAGE, EVEN_AND_ODD = range(5)

@@ -113,34 +113,20 @@ def fma(typing, a, b, c):
     return a(a, a, a), generate
 
 
-@intrinsic
-def add(typing, a, b):
-    """a + b."""
+def _of_two(instruction):
+    """An operation on two vectors of one type."""
 
-    def generate(context, builder, signature, arguments):
-        return builder.fadd(*arguments)
+    @intrinsic
+    def operation(typing, a, b):
+        def generate(context, builder, signature, arguments):
+            return getattr(builder, instruction)(*arguments)
 
-    return a(a, a), generate
+        return a(a, a), generate
 
-
-@intrinsic
-def mul(typing, a, b):
-    """a * b."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.fmul(*arguments)
-
-    return a(a, a), generate
+    return operation
 
 
-@intrinsic
-def sub(typing, a, b):
-    """a - b."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.fsub(*arguments)
-
-    return a(a, a), generate
+add, sub, mul = map(_of_two, ("fadd", "fsub", "fmul"))
 
 
 @intrinsic

@@ -1,21 +1,17 @@
-"""Pictures of a genotype's two cells: Genotype -> DOT -> SVG, PNG and PDF.
+"""One cell of a genotype as a picture in DOT, which rendering.py makes SVG, PNG and PDF of.
 
 The picture of the DARTS paper (arXiv:1806.09055, figures 4 and 5), except that an operator is a box on its edge, not a
 text beside it: two edges between the same nodes stay apart, and a label cannot be taken for a neighbour's.
 """
 
 import textwrap
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import graphviz
 
 from cells.genotype import CellGenotype, Genotype
 from cells.pictures.operator_looks import Look, operator_look
-from cells.pictures.rendering import find_renderers, render, write_files
-from search_spaces.errors import InputError
-from search_spaces.registry import get_operator
+from search_spaces.registry import OPERATORS
 
 BOX = {"style": "filled", "fillcolor": "#E8EAED", "color": "#444444", "width": "0.8", "height": "0.55"}
 CIRCLE = {"shape": "circle", "style": "filled", "fillcolor": "#444444", "color": "#444444", "fontcolor": "white"}
@@ -41,28 +37,6 @@ class Layout:
 
 
 DEFAULT_LAYOUT = Layout()
-
-
-def draw_genotype(
-    genotype: Genotype, folder: Path, formats: Sequence[str] = ("svg", "png"), name: str | None = None
-) -> list[Path]:
-    """Writes normal.* and reduce.* into `folder`, as DOT and in each of `formats`, and returns their paths.
-
-    The title is `name`, or else the space, with the seed (or, under the space's name, the method) that found the cells.
-
-    Raises InputError, before anything is written, for an unknown format and for PDF where nothing here writes it.
-    """
-    sources = {
-        kind: cell_dot(getattr(genotype, kind), cell_title(genotype, kind, name), reduction=kind == "reduce")
-        for kind in ("normal", "reduce")
-    }
-    renderers = {file_format: find_renderers(file_format) for file_format in formats}
-    files = {}
-    for kind, dot in sources.items():
-        files[f"{kind}.dot"] = dot.encode()
-        for file_format, programs in renderers.items():
-            files[f"{kind}.{file_format}"] = render(dot, file_format, programs)
-    return write_files(files, folder)
 
 
 def cell_title(genotype: Genotype, kind: str, name: str | None = None) -> str:
@@ -127,12 +101,8 @@ def node_name(index: int) -> str:
 
 def label_and_look(name: str, halves: bool = False, style: str = "colour", broken: bool = False) -> tuple[str, Look]:
     """The label and look of an operator; one that is not registered here (a plug-in's) goes by its name."""
-    try:
-        operator = get_operator(name)
-    except InputError:
-        label, kind = name, "block"
-    else:
-        label, kind = operator.label or name, operator.kind
+    operator = OPERATORS.get(name)
+    label, kind = (operator.label or name, operator.kind) if operator else (name, "block")
     if broken and (middle := max(label.rfind("_"), label.rfind(" "))) > 0:
         label = f"{label[:middle]}\n{label[middle + 1 :]}"
     return label + (" /2" if halves else ""), operator_look(name, kind, style)

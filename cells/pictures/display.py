@@ -2,19 +2,17 @@
 
 import base64
 import html
-import tempfile
-from pathlib import Path
 
 from cells.genotype import Genotype
-from cells.pictures.diagram import cell_title, draw_genotype
+from cells.pictures.diagram import cell_dot, cell_title
+from cells.pictures.rendering import find_renderers, render
 
 
 def genotype_html(genotype: Genotype) -> str:
     """The pictures of both cells, one below the other, as HTML that needs nothing else."""
-    with tempfile.TemporaryDirectory() as folder:
-        draw_genotype(genotype, Path(folder), ("svg",))
-        pictures = {kind: (Path(folder) / f"{kind}.svg").read_bytes() for kind in ("normal", "reduce")}
-    return "\n".join(_image(picture, cell_title(genotype, kind)) for kind, picture in pictures.items())
+    titles, programs = {kind: cell_title(genotype, kind) for kind in genotype.cells}, find_renderers("svg")
+    dots = {kind: cell_dot(cell, titles[kind], kind == "reduce") for kind, cell in genotype.cells.items()}
+    return "\n".join(_image(render(dot, "svg", programs), titles[kind]) for kind, dot in dots.items())
 
 
 def _image(svg: bytes, title: str) -> str:

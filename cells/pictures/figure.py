@@ -1,4 +1,4 @@
-"""A picture of cells that is as wide as a paper's column or page, with text that can be read at that size.
+"""Pictures of a genotype's two cells; for a paper as wide as its column or page, with text that can be read there.
 
 Scaled down to a column, a deep cell drawn from left to right would have text of two points. So each cell is laid out
 with labels on one line or two, from left to right or from top to bottom, both cells in a row or in a column, and the
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from cells.genotype import Genotype
+from cells.genotype import KINDS, Genotype
 from cells.pictures.diagram import DEFAULT_LAYOUT, TEXT_POINTS, Layout, cell_dot, cell_title
 from cells.pictures.operator_looks import STYLES
 from cells.pictures.rendering import (
@@ -44,7 +44,7 @@ class Fitted:
     text_points: float
 
 
-def draw_figure(
+def draw_genotype(
     genotype: Genotype,
     folder: Path,
     formats: Sequence[str] = ("svg", "png"),
@@ -54,42 +54,42 @@ def draw_figure(
     together: bool = False,
     style: str = "colour",
 ) -> list[Path]:
-    """Writes normal.* and reduce.*, or cells.* with both cells `together`; returns their paths.
+    """Writes normal.* and reduce.*, or cells.* with both cells `together`, as DOT and in each of `formats`.
 
-    With `width`, a number of centimetres or "column" or "page", the pictures have no title, as a paper's caption says
-    it. Without any of the three, they are as `draw_genotype` draws them.
+    Returns the paths. The title is `name`, or else the space, with the seed (or, under the space's name, the method)
+    that found the cells. With `width`, a number of centimetres or "column" or "page", there is none, as a paper's
+    caption says it.
 
-    Raises InputError, before anything is written, for a width, style or format that is not there.
+    Raises InputError, before anything is written, for a width, style or format that is not there, and for PDF where
+    nothing here writes it.
     """
     if style not in STYLES:
         raise InputError(f'unknown style "{style}"{suggest(style, STYLES)} known: {", ".join(STYLES)}')
     points = None if width is None else width_in_points(width)
-    for file_format in formats:
-        find_renderers(file_format, joined=together)
+    renderers = {file_format: find_renderers(file_format, joined=together) for file_format in formats}
     dots_per_inch = SCREEN_DOTS_PER_INCH if points is None else PRINT_DOTS_PER_INCH
 
     def builder(kind: str) -> Build:
         title = CAPTIONS[kind] if together else cell_title(genotype, kind, name) if points is None else ""
-        return lambda layout: cell_dot(getattr(genotype, kind), title, kind == "reduce", style, layout)
+        return lambda layout: cell_dot(genotype.cells[kind], title, kind == "reduce", style, layout)
 
-    builders = {kind: builder(kind) for kind in ("normal", "reduce")}
     files = {}
-    for figure, kinds in (
-        {"cells": ("normal", "reduce")}.items() if together else [(kind, (kind,)) for kind in builders]
-    ):
-        builds = [builders[kind] for kind in kinds]
+    for figure, kinds in {"cells": KINDS}.items() if together else [(kind, (kind,)) for kind in KINDS]:
+        builds = [builder(kind) for kind in kinds]
         plain = Fitted(tuple(replace(DEFAULT_LAYOUT, title_below=together) for _ in kinds), True, TEXT_POINTS)
         fitted = plain if points is None else fit(builds, points)
         dots = [build(layout) for build, layout in zip(builds, fitted.layouts, strict=True)]
         files[f"{figure}.dot"] = "\n".join(dots).encode()
-        for file_format in formats:
-            files[f"{figure}.{file_format}"] = _picture(dots, file_format, fitted, points, dots_per_inch)
+        for file_format, programs in renderers.items():
+            files[f"{figure}.{file_format}"] = (
+                _joined(dots, file_format, fitted, points, dots_per_inch)
+                if together
+                else render(dots[0], file_format, programs, dots_per_inch)
+            )
     return write_files(files, folder)
 
 
-def _picture(dots: list[str], file_format: str, fitted: Fitted, width: float | None, dots_per_inch: int) -> bytes:
-    if len(dots) == 1:
-        return render(dots[0], file_format, find_renderers(file_format), dots_per_inch)
+def _joined(dots: list[str], file_format: str, fitted: Fitted, width: float | None, dots_per_inch: int) -> bytes:
     part_format = "png" if file_format == "png" else "svg"
     parts = [render(dot, part_format, find_renderers(part_format), dots_per_inch) for dot in dots]
     gap = GAP_POINTS * fitted.text_points / TEXT_POINTS

@@ -9,18 +9,20 @@ from hashlib import sha256
 
 STYLES = ("colour", "grey")
 
-# Okabe and Ito's palette (2008), which colour-blind readers can tell apart; grey for what computes nothing, the
-# strongest, vermilion, for what the user brought.
-COLOURS = {
-    "none": "#BBBBBB",
-    "skip": "#7F7F7F",
-    "pooling": "#56B4E9",
-    "convolution": "#0072B2",
-    "separable": "#E69F00",
-    "dilated": "#CC79A7",
-    "bottleneck": "#009E73",
-    "block": "#D55E00",
+# Of a kind, in colour and in grey. Okabe and Ito's palette (2008), which colour-blind readers can tell apart; grey for
+# what computes nothing, the strongest, vermilion, for what the user brought. In grey, the fill of the lightest shade,
+# 0 to 255, and the line.
+LOOKS = {
+    "none": ("#BBBBBB", 255, "solid"),
+    "skip": ("#7F7F7F", 255, "dashed"),
+    "pooling": ("#56B4E9", 255, "dotted"),
+    "convolution": ("#0072B2", 232, "dotted"),
+    "separable": ("#E69F00", 232, "solid"),
+    "dilated": ("#CC79A7", 232, "dashed"),
+    "bottleneck": ("#009E73", 148, "solid"),
+    "block": ("#D55E00", 72, "solid"),
 }
+GREY_STEP = 34  # that a darker shade takes off the fill; an eighth of the range, which print keeps apart
 TINTS = (0.28, 0.55, 0.82)  # of the fill; black or white text is readable on each
 DARKER = (0.0, 0.2, 0.4)  # the line, with the fill
 LINES = ("solid", "dashed", "dotted")
@@ -47,18 +49,6 @@ SHADES = {
     "bottleneck_depthwise2": (2, "dashed"),
 }
 
-GREYS = {  # (fill of the lightest shade, 0 to 255, and the line) of a kind; a darker shade takes 34 off the fill
-    "none": (255, "solid"),
-    "skip": (255, "dashed"),
-    "pooling": (255, "dotted"),
-    "separable": (232, "solid"),
-    "dilated": (232, "dashed"),
-    "convolution": (232, "dotted"),
-    "bottleneck": (148, "solid"),
-    "block": (72, "solid"),
-}
-GREY_STEP = 34  # an eighth of the range, which print keeps apart
-
 
 @dataclass(frozen=True)
 class Look:
@@ -73,11 +63,11 @@ class Look:
 def operator_look(name: str, kind: str, style: str = "colour") -> Look:
     """The look of an operator, registered or not."""
     shade, dash = SHADES.get(name) or _own_shade(name)
+    colour, level, kinds_dash = LOOKS[kind]
     if style == "grey":
-        level, kinds_dash = GREYS[kind]
         level = max(0, level - GREY_STEP * shade)
         return Look(_hex([level] * 3), "#222222", _readable([level] * 3), kinds_dash if dash == "solid" else dash)
-    channels = [int(COLOURS[kind][start : start + 2], 16) for start in (1, 3, 5)]
+    channels = [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
     fill = [round(255 - TINTS[shade] * (255 - channel)) for channel in channels]
     line = [round((1 - DARKER[shade]) * channel) for channel in channels]
     return Look(_hex(fill), _hex(line), _readable(fill), dash)

@@ -51,9 +51,7 @@ class Canvas:
 
 
 def draw_supernet_cells(
-    space: SearchSpace,
-    cells: Sequence[tuple[str, CellGenotype, Weights]],
-    caption: str,
+    space: SearchSpace, cells: Sequence[tuple[str, CellGenotype, Weights]], caption: str
 ) -> Image.Image:
     """The picture of one moment: above each other, each of `cells`, and the caption on top.
 

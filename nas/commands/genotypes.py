@@ -47,12 +47,12 @@ def _draw_cells(argv: Sequence[str] | None) -> None:
     load_plugins(dict.fromkeys([*plugins, *flags["plugin"]]))
     genotypes = [load_genotype(argument) for argument in arguments]
 
-    from cells.pictures.figure import draw_figure
+    from cells.pictures.figure import draw_genotype
 
     options = {option: flags[option] for option in ("width", "together", "style")}
     for argument, genotype, folder in zip(arguments, genotypes, folders, strict=True):
         name = argument.lower() if argument.lower() in published_genotypes() else None
-        for path in draw_figure(genotype, folder, flags["format"], name, **options):
+        for path in draw_genotype(genotype, folder, flags["format"], name, **options):
             print(path)
 
 

@@ -13,13 +13,12 @@ from jinja2 import Environment, StrictUndefined
 
 from cells.genotype import CellGenotype
 from nas.interchange.plugin_source import INDENT, as_function_body
-from nas.interchange.source_code import Definition, cut_out, module_comment, read_definitions
+from nas.interchange.source_code import WIDTH, Definition, cut_out, module_comment, read_definitions
 from nas.training.weights_file import SavedNetwork
 from search_spaces.errors import InputError
 from search_spaces.plugins import plugins_of
 from search_spaces.registry import get_operator
 
-WIDTH = 120  # of a line
 _TEMPLATE = Path(__file__).parent / "stand_alone.py.template"
 _IMPORTS = ("import sys", "from pathlib import Path", "import torch", "from torch import nn")  # of the template
 _SKELETON = ("CellInputs", "build_stem", "stack_cells")

@@ -5,10 +5,12 @@ So an exported file says the same as the package it came from, and there is one 
 
 import ast
 import inspect
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 
+WIDTH = 120  # of a line
 # Where layers, the macro skeleton and the built-in operators are defined, each after those that it imports from.
 MODULES = (
     "search_spaces.layers",
@@ -64,7 +66,8 @@ def cut_out(definitions: dict[str, Definition], names: Iterable[str]) -> list[De
 
 def module_comment(module: str) -> str:
     """What a module says of itself, as a comment."""
-    text = inspect.getdoc(import_module(module)) or ""
+    paragraphs = (inspect.getdoc(import_module(module)) or "").split("\n\n")
+    text = "\n\n".join(textwrap.fill(paragraph, WIDTH - 2) for paragraph in paragraphs)
     return "\n".join(f"# {line}".rstrip() for line in text.splitlines())
 
 

@@ -1,6 +1,6 @@
 """The pictures of the cell that a search would choose now, in its folder after every epoch."""
 
-from cells.pictures.diagram import draw_genotype
+from cells.pictures.figure import draw_genotype
 from nas.loop.listener import Listener
 from nas.run.folder import RunDir
 

@@ -2,11 +2,12 @@
 
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 
-from cells.discretize import discretize
+from cells.discretize import RULES, discretize
 from cells.genotype import Edge
 from cells.genotype_file import parse_genotype
 from search_spaces import SearchSpace, load_space
@@ -165,3 +166,17 @@ def test_a_table_that_is_no_softmax_of_the_space_is_refused(spoil):
     for tables in ((spoil(good), good), (good, spoil(good))):
         with pytest.raises(ValueError, match="softmax weights"):
             discretize(*tables, space)
+
+
+def test_a_rule_is_called_by_its_name_and_an_unknown_one_is_one_line(monkeypatch, refused):
+    space = SearchSpace("test", OPERATORS, nodes=2)
+    rows, last = random_table(space, 0), parse_genotype(LAST_EDGES)
+    monkeypatch.setitem(RULES, "last edges", lambda rows, space: last.normal)
+    assert discretize(rows, rows, space, rule="last edges") == replace(last, space="test")
+    assert discretize(rows, rows, space, rule="strongest edges") == discretize(rows, rows, space) != last
+    with refused('unknown rule "last edge"; did you mean "last edges"? known: strongest edges, last edges'):
+        discretize(rows, rows, space, rule="last edge")
+
+
+LAST_CELL = '{"nodes": [[["skip_connect", 1]], [["skip_connect", 2]]], "concat": [2, 3]}'
+LAST_EDGES = f'{{"format": 1, "normal": {LAST_CELL}, "reduce": {LAST_CELL}}}'

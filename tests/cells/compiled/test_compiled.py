@@ -173,6 +173,7 @@ def test_the_number_of_threads_changes_no_bit():
         assert torch.equal(one, two)
 
 
+@pytest.mark.slow
 def test_the_loops_leave_pytorch_its_number_of_threads():
     """Numba's start sets OpenMP's, which is PyTorch's, too; in a process of its own, as it starts once."""
     program = """

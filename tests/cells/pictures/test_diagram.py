@@ -13,12 +13,12 @@ import pytest
 
 from cells.genotype import CellGenotype, Edge, Genotype
 from cells.genotype_file import load_genotype, published_genotypes
-from cells.pictures import diagram
-from cells.pictures.diagram import cell_dot, cell_title, draw_genotype
-from cells.pictures.operator_looks import COLOURS
+from cells.pictures.diagram import cell_dot, cell_title
+from cells.pictures.figure import draw_genotype
+from cells.pictures.operator_looks import LOOKS
 from cells.pictures.rendering import pdf_of, size_in_points
 from search_spaces.errors import InputError
-from search_spaces.registry import KINDS, Operator
+from search_spaces.registry import KINDS, OPERATORS, Operator, get_operator
 
 HOSTILE = [
     'a "quoted" name',
@@ -85,7 +85,7 @@ def test_every_edge_of_the_genotype_is_in_the_dot(name):
 
 
 def edge_label(edge, reduction):
-    return diagram.get_operator(edge.operator).label + (" /2" if reduction and edge.source < 2 else "")
+    return get_operator(edge.operator).label + (" /2" if reduction and edge.source < 2 else "")
 
 
 def test_the_svg_is_well_formed_and_shows_every_label(renderer, tmp_path):
@@ -100,7 +100,7 @@ def test_the_svg_is_well_formed_and_shows_every_label(renderer, tmp_path):
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 def test_a_label_shows_as_it_is_whatever_it_holds(text, renderer, tmp_path, monkeypatch):
     shown = re.sub("[\x00\x01\x7f\ud800]", " ", text).split("\n")
-    monkeypatch.setattr(diagram, "get_operator", lambda name: Operator(name, None, label=text))
+    monkeypatch.setitem(OPERATORS, "x", Operator("x", None, label=text))
     draw_genotype(Genotype(one_node("x"), one_node(text), space=text), tmp_path / "out", name=f"[{text}]")
     for kind in ("normal", "reduce"):
         texts = svg_texts(tmp_path / "out" / f"{kind}.svg")
@@ -114,7 +114,7 @@ def test_an_operator_that_is_not_registered_goes_by_its_name():
 
 
 def test_a_plug_in_with_an_empty_label_goes_by_its_name(monkeypatch):
-    monkeypatch.setattr(diagram, "get_operator", lambda name: Operator(name, None, label=""))
+    monkeypatch.setitem(OPERATORS, "ghost", Operator("ghost", None, label=""))
     assert "label=ghost " in cell_dot(one_node("ghost"), "title")
 
 
@@ -152,8 +152,8 @@ def test_the_title_says_which_cell_it_is_and_where_it_is_from(kind, found_by, na
 
 
 def test_every_kind_of_operator_has_its_colour():
-    assert set(COLOURS) == set(KINDS)
-    assert len(set(COLOURS.values())) == len(KINDS)
+    assert set(LOOKS) == set(KINDS)
+    assert len({look[0] for look in LOOKS.values()}) == len({look[1:] for look in LOOKS.values()}) == len(KINDS)
 
 
 @pytest.mark.parametrize("dot", [None, "echo 'dot 1.0, a directory tool' >&2", "exit 1"])

@@ -12,7 +12,7 @@ from test_diagram import HOSTILE, one_node, pdf_size, svg_texts
 from cells.genotype import CellGenotype, Edge, Genotype
 from cells.genotype_file import load_genotype
 from cells.pictures.diagram import cell_dot
-from cells.pictures.figure import LARGEST_POINTS, READABLE_POINTS, draw_figure, fit, width_in_points
+from cells.pictures.figure import LARGEST_POINTS, READABLE_POINTS, draw_genotype, fit, width_in_points
 from cells.pictures.operator_looks import SHADES, STYLES, operator_look
 from search_spaces.registry import KINDS, get_operator, operator_names
 
@@ -36,7 +36,7 @@ def shown_text_points(path) -> list[float]:
 @pytest.mark.parametrize("together", [False, True], ids=["each", "together"])
 def test_a_figure_is_as_wide_as_a_column_in_every_format_and_its_text_can_be_read(together, renderer, tmp_path):
     formats = ["svg", "png", "pdf"]
-    paths = draw_figure(load_genotype("darts_v2"), tmp_path, formats, width="column", together=together)
+    paths = draw_genotype(load_genotype("darts_v2"), tmp_path, formats, width="column", together=together)
     for path in paths:
         if path.suffix == ".svg":
             assert points_of(ET.parse(path).getroot().get("width")) == pytest.approx(COLUMN, abs=0.5)
@@ -68,14 +68,14 @@ def test_a_deep_cell_is_laid_out_so_that_it_stays_readable():
 
 def test_a_small_cell_is_spread_over_the_page_not_blown_up(renderer, tmp_path):
     cell = one_node("skip_connect", "sandglass")
-    draw_figure(Genotype(cell, cell), tmp_path, ["svg"], width="17.4")
+    draw_genotype(Genotype(cell, cell), tmp_path, ["svg"], width="17.4")
     assert points_of(ET.parse(tmp_path / "normal.svg").getroot().get("width")) == pytest.approx(493.2, abs=1)
     assert max(shown_text_points(tmp_path / "normal.svg")) == pytest.approx(LARGEST_POINTS, rel=0.02)
 
 
 def test_both_cells_stand_in_order_in_one_picture(renderer, tmp_path):
     genotype = Genotype(one_node("sep_conv_3x3"), one_node("sandglass"), found_by={"seed": 4})
-    draw_figure(genotype, tmp_path, ["svg", "png"], together=True)
+    draw_genotype(genotype, tmp_path, ["svg", "png"], together=True)
     texts = svg_texts(tmp_path / "cells.svg")
     assert texts.index("(a) Normal cell") < texts.index("(b) Reduction cell")
     assert texts.index("sep_conv_3x3") < texts.index("SGBlock /2")
@@ -90,7 +90,7 @@ def test_both_cells_stand_in_order_in_one_picture(renderer, tmp_path):
 
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 def test_a_hostile_name_is_only_text_in_a_joined_picture_too(text, tmp_path):
-    draw_figure(
+    draw_genotype(
         Genotype(one_node(text), one_node("sandglass")), tmp_path, ["svg", "pdf"], width="column", together=True
     )
     root = ET.parse(tmp_path / "cells.svg").getroot()
@@ -102,7 +102,7 @@ def test_a_hostile_name_is_only_text_in_a_joined_picture_too(text, tmp_path):
 def test_the_same_figure_is_the_same_bytes_again(tmp_path, monkeypatch):
     genotype = load_genotype("darts_v2")
     first, again = (
-        draw_figure(genotype, tmp_path / folder, ["svg", "png", "pdf"], width="page", together=True)
+        draw_genotype(genotype, tmp_path / folder, ["svg", "png", "pdf"], width="page", together=True)
         for folder in ("first", "again")
     )
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
@@ -140,7 +140,7 @@ def luminance(colour: str) -> float:
 
 
 def test_the_grey_style_has_no_colour(tmp_path):
-    draw_figure(load_genotype("darts_v2"), tmp_path, ["png"], style="grey")
+    draw_genotype(load_genotype("darts_v2"), tmp_path, ["png"], style="grey")
     for kind in ("normal", "reduce"):
         image = Image.open(io.BytesIO((tmp_path / f"{kind}.png").read_bytes())).convert("RGB")
         extremes = [max(colour) - min(colour) for _, colour in image.getcolors(1 << 20)]
@@ -156,14 +156,14 @@ def test_a_width_that_is_none_is_refused(text, refused):
 def test_nothing_is_written_if_a_style_or_a_format_is_not_there(tmp_path, refused):
     genotype = load_genotype("darts_v2")
     with refused('unknown style "gray"; did you mean "grey"'):
-        draw_figure(genotype, tmp_path / "out", style="gray")
+        draw_genotype(genotype, tmp_path / "out", style="gray")
     with refused('unknown diagram format "gif"'):
-        draw_figure(genotype, tmp_path / "out", ["svg", "gif"], together=True)
+        draw_genotype(genotype, tmp_path / "out", ["svg", "gif"], together=True)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_pdf_of_both_cells_without_svglib_is_an_input_error(tmp_path, monkeypatch, refused):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with refused('"pdf" of both cells needs svglib', "pip install svglib"):
-        draw_figure(load_genotype("darts_v2"), tmp_path / "out", ["pdf"], together=True)
+        draw_genotype(load_genotype("darts_v2"), tmp_path / "out", ["pdf"], together=True)
     assert not (tmp_path / "out").exists()

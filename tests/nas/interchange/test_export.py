@@ -43,6 +43,14 @@ PIXELS = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 HALVES = (0.5, 0.4, 0.6)
 
 
+CELL = CellGenotype(((Edge("sep_conv_3x3", 0), Edge("skip_connect", 1)),), (2,))
+SMALL = Genotype(CELL, CELL)
+
+
+def of_one_operator(name):
+    return Genotype(*2 * (CellGenotype(((Edge(name, 0),),), (2,)),))
+
+
 def label(cell):
     return cell if isinstance(cell, str) else cell.parent.name
 
@@ -120,32 +128,16 @@ def test_the_python_file_of_every_cell_computes_the_same_bits(cell, tmp_path):
 
 @pytest.fixture
 def all_operators():
-    """A genotype with every built-in operator behind its inputs, few and many edges at a node, a concat out of order."""
+    """Every built-in operator behind an input, some behind a node; few and many edges at one; a concat out of order."""
     names = [name for name in operator_names() if name != "none"]
     edges = [Edge(name, number % 2) for number, name in enumerate(names)]
-    nodes = tuple(edges[:2]), tuple(edges[2:7]), (*edges[7:], Edge("sep_conv_3x3", 2), Edge("skip_connect", 3))
+    within = ("skip_connect", "avg_pool_3x3", "sep_conv_3x3", "inverted_residual", "sandglass_half")
+    nodes = tuple(edges[:2]), tuple(edges[2:7]), (*edges[7:], *(Edge(name, 2) for name in within))
     return Genotype(CellGenotype(nodes, (4, 2, 3)), CellGenotype(nodes, (2, 3, 4)))
 
 
-def test_the_python_file_runs_without_this_package_and_reads_images(all_operators, tmp_path):
-    trained = trained_network(all_operators, auxiliary=True, channels=6)
-    folder = exported(trained, tmp_path, "python").parent
-    image = Image.fromarray(np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3))
-    image.save(folder / "photo.png")
-    logits, size, found = run_alone(folder, PRINT_LOGITS + "network.main()", folder / "photo.png").splitlines()
-
-    torch.testing.assert_close(torch.tensor(json.loads(logits)), logits_of(trained))
-    parameters = sum(value.numel() for value in PixelClassifier(trained).parameters())
-    assert size == f"{parameters:,} parameters, 3 classes, images of 8x8 pixels"
-    with torch.no_grad():
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
-        chances = PixelClassifier(trained)(pixels).softmax(dim=1)[0].tolist()
-    best = sorted(zip(chances, "abc", strict=True), reverse=True)
-    assert found.endswith(f"photo.png: {', '.join(f'{name} {chance:.1%}' for chance, name in best)}")
-
-
 def test_the_python_file_is_in_this_projects_style(all_operators, tmp_path):
-    path = exported(trained_network(all_operators), tmp_path, "python")
+    (path,) = exported(trained_network(all_operators), tmp_path, "python")
     settings = ["--config", str(ROOT / "pyproject.toml"), "--no-cache", str(path)]
     for check in (["check"], ["format", "--check"]):
         done = subprocess.run([sys.executable, "-m", "ruff", *check, *settings], capture_output=True, text=True)
@@ -153,16 +145,9 @@ def test_the_python_file_is_in_this_projects_style(all_operators, tmp_path):
 
 
 def test_the_python_file_holds_only_the_operators_of_its_network(tmp_path):
-    text = exported(trained_network(load_genotype("darts_v2")), tmp_path, "python").read_text()
+    text = exported(trained_network(load_genotype("darts_v2")), tmp_path, "python")[0].read_text()
     assert "def sep_conv_3x3(" in text and "def sep_conv_5x5(" not in text and "Bottleneck" not in text
     assert "register_operator" not in text
-
-
-def test_no_name_in_the_python_file_means_two_things(all_operators, tmp_path):
-    tree = ast.parse(exported(trained_network(all_operators), tmp_path, "python").read_text())
-    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
-    names += [node.targets[0].id for node in tree.body if isinstance(node, ast.Assign)]
-    assert len(names) > 40 and len(set(names)) == len(names)
 
 
 # A plug-in that does what is easily lost: names of the file's own, strings over lines, imports from this package
@@ -216,15 +201,42 @@ def with_plugin(write_plugin):
     return Genotype(cell, cell, "mine")
 
 
-def test_what_a_plugins_operator_is_in_needs_neither_the_plugin_nor_this_package(with_plugin, tmp_path):
-    trained = trained_network(with_plugin, channels=6)
-    program, path = exported(trained, tmp_path, "torch", "python")
-    code = f"{PRINT_LOGITS}\nprint(torch.export.load({str(program)!r}).module()(pixels).tolist())"
-    for logits in run_alone(tmp_path, code).splitlines():
-        torch.testing.assert_close(torch.tensor(json.loads(logits)), logits_of(trained))
+def test_the_python_file_imports_nothing_of_this_package_and_no_name_in_it_means_two_things(
+    with_plugin, all_operators, tmp_path
+):
+    (path,) = exported(trained_network(all_operators, channels=6), tmp_path, "python")  # the plug-in's, too
     text = path.read_text()
-    assert "raise SystemExit" not in text and "search_spaces" not in text
-    assert "# The plug-in my\\nblock.py" in text
+    tree = ast.parse(text)
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = {getattr(node, "module", None) or node.names[0].name for node in imports}
+    others = {"PIL", "__future__", "dataclasses", "functools", "math", "pathlib", "sys"}
+    assert {module.partition(".")[0] for module in modules} == {"torch", *others}
+    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    names += [node.targets[0].id for node in tree.body if isinstance(node, ast.Assign)]
+    assert len(names) > 40 and len(set(names)) == len(names)
+    assert "raise SystemExit" not in text and "# The plug-in my\\nblock.py" in text
+
+
+@pytest.mark.slow
+def test_what_leaves_needs_neither_this_package_nor_the_plugin_and_reads_images(with_plugin, all_operators, tmp_path):
+    trained = trained_network(all_operators, auxiliary=True, channels=6)  # the plug-in's, too
+    (path,) = exported(trained, tmp_path, "python")
+    graph = trained_network(with_plugin, channels=6, layers=1)
+    (program,) = exported(graph, tmp_path / "graph", "torch")
+    image = Image.fromarray(np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3))
+    image.save(tmp_path / "photo.png")
+    code = f"{PRINT_LOGITS}print(torch.export.load({str(program)!r}).module()(pixels).tolist())\nnetwork.main()"
+    *logits, size, found = run_alone(path.parent, code, tmp_path / "photo.png").splitlines()
+
+    for computed, expected in zip(logits, (trained, graph), strict=True):
+        torch.testing.assert_close(torch.tensor(json.loads(computed)), logits_of(expected))
+    parameters = sum(value.numel() for value in PixelClassifier(trained).parameters())
+    assert size == f"{parameters:,} parameters, 3 classes, images of 8x8 pixels"
+    with torch.no_grad():
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
+        chances = PixelClassifier(trained)(pixels).softmax(dim=1)[0].tolist()
+    best = sorted(zip(chances, "abc", strict=True), reverse=True)
+    assert found.endswith(f"photo.png: {', '.join(f'{name} {chance:.1%}' for chance, name in best)}")
 
 
 @pytest.mark.parametrize(
@@ -240,7 +252,7 @@ def test_what_a_plugins_operator_is_in_needs_neither_the_plugin_nor_this_package
 )
 def test_a_plugin_that_would_mean_something_else_is_refused(line, words, write_plugin, refused, tmp_path):
     load_plugin(write_plugin(PLUGIN.replace("import torch\n", f"import torch\n{line}\n", 1)))
-    trained = trained_network(Genotype(*2 * (CellGenotype(((Edge("scaled_1", 0),),), (2,)),)))
+    trained = trained_network(of_one_operator("scaled_1"))
     with refused(words, "line 8" if "    " not in line else "ghost.py"):
         exported(trained, tmp_path, "python")
     assert not (tmp_path / "out").exists()
@@ -248,7 +260,7 @@ def test_a_plugin_that_would_mean_something_else_is_refused(line, words, write_p
 
 def test_a_file_that_does_not_run_alone_is_not_written(write_plugin, refused, tmp_path):
     load_plugin(write_plugin(PLUGIN + '\nassert "plugin" in __name__\n'))  # true of a plug-in, not of the file
-    trained = trained_network(Genotype(*2 * (CellGenotype(((Edge("scaled_1", 0),),), (2,)),)))
+    trained = trained_network(of_one_operator("scaled_1"))
     with refused("does not run on its own", "AssertionError"):
         exported(trained, tmp_path, "python")
     assert not (tmp_path / "out").exists()
@@ -258,7 +270,7 @@ CLASSES = ("it's", '"""', "a\nb", "é\udc80", "{{ x }}", "{% x", "\\")
 
 
 def test_class_names_are_values_whatever_they_hold(tmp_path):
-    path = exported(trained_network(load_genotype("darts_v2"), CLASSES), tmp_path, "python")
+    (path,) = exported(trained_network(SMALL, CLASSES), tmp_path, "python")
     values = {
         node.targets[0].id: node.value for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign)
     }
@@ -270,7 +282,7 @@ def test_class_names_are_values_whatever_they_hold(tmp_path):
 
 def test_graphs_of_every_operator_take_any_number_of_images_and_say_what_they_are(all_operators, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
-    trained = trained_network(all_operators, channels=6)
+    trained = trained_network(all_operators, channels=6, layers=1)  # the reduction cell, with both strides
     torch_file, onnx_file = exported(trained, tmp_path, "torch", "onnx")
     for path in (torch_file, onnx_file):
         assert str(ROOT).encode() not in path.read_bytes()  # no trace of where it was made
@@ -297,7 +309,7 @@ def test_graphs_of_every_operator_take_any_number_of_images_and_say_what_they_ar
 def test_a_package_that_onnx_needs_is_named(package, refused, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with refused(f"needs the package {package}", "pip install 'darts-blocks[export]'"):
-        exported(trained_network(load_genotype("darts_v2")), tmp_path, "onnx")
+        exported(trained_network(SMALL), tmp_path, "onnx")
 
 
 DATA_DEPENDENT = """
@@ -317,10 +329,10 @@ class Moody(nn.Module):
 
 def test_an_operator_that_is_no_graph_is_one_line_and_can_still_leave_as_python(write_plugin, refused, tmp_path):
     load_plugin(write_plugin(DATA_DEPENDENT))
-    trained = trained_network(Genotype(*2 * (CellGenotype(((Edge("moody", 0),),), (2,)),)))
+    trained = trained_network(of_one_operator("moody"))
     with refused("torch.export cannot turn this network into a graph", "--format python"):
         exported(trained, tmp_path, "torch")
-    assert exported(trained, tmp_path, "python").is_file()
+    assert exported(trained, tmp_path, "python")[0].is_file()
 
 
 def test_an_operator_that_onnx_does_not_have_is_one_line(write_plugin, refused, tmp_path):
@@ -328,7 +340,7 @@ def test_an_operator_that_onnx_does_not_have_is_one_line(write_plugin, refused, 
     forward = "return torch.special.bessel_j0(self.pool(x))"
     source = DATA_DEPENDENT.replace("from torch", "import torch\nfrom torch", 1)
     load_plugin(write_plugin(re.sub("return self.*", forward, source)))
-    trained = trained_network(Genotype(*2 * (CellGenotype(((Edge("moody", 0),),), (2,)),)))
+    trained = trained_network(of_one_operator("moody"), layers=1)
     with refused("ONNX cannot hold this network", "bessel_j0"):
         exported(trained, tmp_path, "onnx")
 
@@ -338,7 +350,7 @@ def test_an_operator_that_onnx_does_not_have_is_one_line(write_plugin, refused, 
 
 @pytest.mark.parametrize("wrong", [2 * TOLERANCE, float("nan"), float("inf")])
 def test_logits_that_differ_are_refused_and_nothing_is_written(wrong, refused, tmp_path, monkeypatch):
-    trained = trained_network(load_genotype("darts_v2"))
+    trained = trained_network(SMALL)
     network = PixelClassifier(trained)
     largest = max(1.0, network(trained.random_pixels(1)).abs().max().item())
     assert compare(trained, network, lambda pixels: network(pixels) + 0.1 * TOLERANCE, "it") <= 0.2 * TOLERANCE
@@ -352,7 +364,7 @@ def test_logits_that_differ_are_refused_and_nothing_is_written(wrong, refused, t
 
 def test_an_unknown_format_is_refused(refused, tmp_path):
     with refused('"onx"', '"onnx"', "torch, onnx, python"):
-        exported(trained_network(load_genotype("darts_v2")), tmp_path, "onx")
+        exported(trained_network(SMALL), tmp_path, "onx")
 
 
 @pytest.mark.parametrize(
@@ -370,14 +382,14 @@ def test_an_unknown_format_is_refused(refused, tmp_path):
     ],
 )
 def test_a_weights_file_with_a_wrong_value_is_refused(changes, words, refused, tmp_path):
-    good = trained_network(load_genotype("darts_v2"))
+    good = trained_network(SMALL)
     saved(good.model_copy(update=changes), tmp_path / "weights.pt")
     with refused(words, "weights.pt"):
         load_trained(tmp_path / "weights.pt")
 
 
 def test_a_weights_file_with_lists_as_earlier_versions_wrote_them_is_read(tmp_path):
-    good = trained_network(load_genotype("darts_v2"))
+    good = trained_network(SMALL)
     lists = {name: list(getattr(good, name)) for name in ("classes", "mean", "std")}
     saved(good.model_copy(update=lists), tmp_path / "weights.pt")
     read = load_trained(tmp_path / "weights.pt")
@@ -385,7 +397,7 @@ def test_a_weights_file_with_lists_as_earlier_versions_wrote_them_is_read(tmp_pa
 
 
 def test_weights_of_another_network_are_refused(refused):
-    trained = trained_network(load_genotype("darts_v2"))
+    trained = trained_network(SMALL)
     with refused("the weights are not those"):
         trained.model_copy(update={"layers": 4}).build(compiled=False)
 
@@ -394,7 +406,7 @@ def test_weights_of_another_network_are_refused(refused):
 
 
 def test_a_finished_training_leaves_and_makes_the_same_errors(tmp_path, capsys):
-    data, genotype = image_data(), load_genotype("darts_v2")
+    data, genotype = image_data(), SMALL
     config = TRAIN.model_copy(update={"compile": False})
     run = begin(tmp_path / "run", config, genotype=genotype)
     result = run_training(config, genotype, data, run, progress=False)
@@ -423,7 +435,7 @@ def test_the_plugins_beside_the_weights_are_run_if_the_network_needs_them(with_p
     assert export_command(arguments) == 0
     assert "block.py was run" in capsys.readouterr().err and (tmp_path / "out" / "network.py").is_file()
 
-    saved(trained_network(load_genotype("darts_v2")), tmp_path / "weights.pt")
+    saved(trained_network(SMALL), tmp_path / "weights.pt")
     PLUGINS.clear()
     assert export_command(arguments) == 0
     assert "was run" not in capsys.readouterr().err
@@ -476,7 +488,7 @@ def test_a_genotype_that_cannot_be_printed_is_one_line(arguments, words, capsys)
 @pytest.fixture
 def readers_folder(tmp_path, monkeypatch):
     """Where the page's commands are typed: a finished training, and a network of the reference's."""
-    saved(trained_network(load_genotype("darts_v2")), tmp_path / "runs/train/darts_v2/seed0/weights.pt")
+    saved(trained_network(SMALL), tmp_path / "runs/train/darts_v2/seed0/weights.pt")
     network = Network(load_genotype("darts_v2"), 36, 20, 10, execution=Execution(compiled=False))
     state = {}
     for name, tensor in network.state_dict().items():

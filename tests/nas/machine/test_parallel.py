@@ -1,3 +1,5 @@
+"""Several processes as one: their shares of a batch, their sums, and what happens when one of them dies."""
+
 import json
 import os
 import signal
@@ -47,16 +49,19 @@ def furthest(a: dict, b: dict, part: str) -> float:
     return max((a[name].double() - b[name].double()).abs().max().item() for name in names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["order 1/", "order 2/", "training/"])
 def test_two_processes_learn_what_one_learns_from_the_whole_batches(by_two, part):
     assert furthest(by_two["learned"], all_learned(), part) < 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["order 1/", "order 2/", "training/"])
 def test_with_batch_norms_of_their_own_they_learn_something_else(by_two, part):
     assert furthest(by_two["local"], all_learned(), part) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_synchronised_batch_norm_of_shares_is_batch_norm_of_the_whole(by_two):
     norm = nn.BatchNorm2d(3).double()
     x = torch.arange(2 * 7 * 3 * 4, dtype=torch.float64).sin().view(7, 3, 2, 4).requires_grad_()
@@ -84,6 +89,7 @@ def search_by_two(tmp_path):
     return run, start
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 def test_a_killed_process_ends_all_and_the_run_goes_on_from_its_checkpoint(search_by_two):
     run, start = search_by_two
@@ -102,6 +108,7 @@ def test_a_killed_process_ends_all_and_the_run_goes_on_from_its_checkpoint(searc
     assert run.load_checkpoint()["epoch"] == saved["epoch"]
 
 
+@pytest.mark.slow
 def test_several_processes_write_and_say_everything_once_and_stop_and_go_on_together(search_by_two):
     run, start = search_by_two
     process = start("--stop-after", "0.0001")

@@ -1,50 +1,37 @@
 """The functions for a notebook do what the commands do, and a block that is typed there needs no file."""
 
-import linecache
 import re
 from pathlib import Path
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
+import cells
 import cli
 from cells.genotype_file import load_genotype
 from nas import search_cell, train_cell, train_over_seeds
 from nas.run.folder import RunDir
-from search_spaces import get_operator, load_plugin, operator_names, register_operator
+from search_spaces import get_operator, load_plugin, operator_names
 from search_spaces.operator import OPERATORS
-from search_spaces.plugins import plugins_of
+from search_spaces.plugins import PLUGINS, plugins_of
 
 TINY = {"data": "digits", "threads": 1, "device": "cpu", "compile": False, "progress": False}
 SEARCH = TINY | {"channels": 2, "layers": 3, "epochs": 1, "batch_size": 16, "train_images": 32, "order": 1}
 TRAIN = TINY | {"channels": 2, "layers": 3, "epochs": 1, "batch_size": 16, "train_images": 32, "test_images": 40}
 
-FIRST_CELL = """
-import torch
+BLOCK = """
 from torch import nn
-import torch.nn.functional as F
 from search_spaces import register_operator
 
-SCALE = 2.0
-
-def scaled(x):
-    return F.relu(x) * SCALE
-
-class Base(nn.Module):
-    def __init__(self, channels):
-        super().__init__()
-        self.channels = channels
-"""
-BLOCK = """
 @register_operator("typed_block", label="typed")
-class Typed(Base):
+class Typed(nn.Module):
     def __init__(self, channels, stride, affine):
-        super().__init__(channels)
+        super().__init__()
         self.conv = nn.Conv2d(channels, channels, {kernel}, stride, {kernel} // 2, groups=channels, bias=False)
         self.norm = nn.BatchNorm2d(channels, affine=affine)
 
     def forward(self, x):
-        return self.norm(self.conv(torch.cat([scaled(x)], 1)))
+        return self.norm(self.conv(x.relu()))
 """
 
 
@@ -142,96 +129,63 @@ def test_mistakes_are_those_of_the_commands_in_one_line(quick_search, refused, t
 
 
 def test_a_notebook_shows_the_cells_and_a_mistake_as_one_line(notebook, capsys):
-    shown = notebook("from cells import load_genotype\nload_genotype('darts_v2')")._repr_html_()
+    shell = InteractiveShell.instance()
+    cells.show_in_notebooks()  # as `import cells` does in a notebook
+    shown = shell.display_formatter.format(load_genotype("darts_v2"))[0]["text/html"]
     assert (
         len(re.findall(r'<img alt="\w+ cell — darts, DARTS', shown)) == 2 and 'src="data:image/svg+xml;base64,' in shown
     )
     capsys.readouterr()
-    shell = InteractiveShell.instance()
     assert not shell.run_cell("from nas import search_cell; search_cell('dart')").success
     printed = capsys.readouterr()
     lines = [line for line in (printed.out + printed.err).splitlines() if line.strip()]
     assert len(lines) == 1 and lines[0].startswith('InputError: unknown space "dart"')
 
 
-def test_a_typed_block_is_searched_kept_and_trained_without_the_notebook(notebook, quick_search, small_space, tmp_path):
-    notebook(FIRST_CELL)
+def test_a_typed_block_is_searched_without_a_folder_and_kept_once_it_is_a_file(
+    notebook, quick_search, small_space, refused, tmp_path
+):
     notebook(BLOCK.format(kernel=3))
-    found = quick_search(space=small_space("typed_block"), run_dir=tmp_path / "run")  # all cells are made of it
+    space = small_space("typed_block")  # all cells are made of it
+    found = quick_search(space=space)
     assert found.genotype.operators == ("typed_block",)
-    (kept,) = found.run.plugins
-    assert kept.name == "typed_block.py" and "SCALE = 2.0" in kept.read_text() and "FIRST" not in kept.read_text()
+    typed = train_cell(found, **TRAIN).test_error_percent
+    with refused("%%writefile typed_block.py", 'load_plugin("typed_block.py")', "no run folder"):
+        quick_search(space=space, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
-    trained = train_cell(tmp_path / "run", run_dir=tmp_path / "trained", **TRAIN)  # here the typed one stays
-    assert [plugin.name for plugin in trained.run.plugins] == ["typed_block.py"]
-    del OPERATORS["typed_block"]  # as in another process
+    notebook("%%writefile typed_block.py\n" + BLOCK.format(kernel=3))  # as the message says
+    notebook('from search_spaces import load_plugin; load_plugin("typed_block.py")')
+    kept = quick_search(space=space, run_dir=tmp_path / "run")
+    assert kept.genotype == found.genotype and [plugin.name for plugin in kept.run.plugins] == ["typed_block.py"]
+    assert train_cell(kept, **TRAIN).test_error_percent == typed
+    PLUGINS.clear()  # as in another process
+    del OPERATORS["typed_block"]
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in TRAIN.items() if name not in TINY]
     flags += ["--data", "digits", "--threads", "1", "--device", "cpu", "--no-compile"]
     assert cli.train([str(tmp_path / "run"), "--run-dir", str(tmp_path / "other"), *flags]) == 0
-    assert RunDir(tmp_path / "other").result()["test_error_percent"] == trained.test_error_percent
+    assert RunDir(tmp_path / "other").result()["test_error_percent"] == typed
 
 
-def test_a_cell_that_is_run_again_replaces_its_block(notebook, refused, tmp_path):
-    notebook(FIRST_CELL)
+def test_a_cell_that_is_run_again_replaces_its_block(notebook):
+    for kernel in (3, 5):
+        notebook(BLOCK.format(kernel=kernel))
+        assert operator_names().count("typed_block") == 1
+        assert get_operator("typed_block").build(4, 1, True).conv.kernel_size == (kernel, kernel)
+
+
+def test_a_file_that_fails_leaves_the_typed_block_as_it_was(notebook, write_plugin, refused):
     notebook(BLOCK.format(kernel=3))
-    (old,) = plugins_of(["typed_block"])
-    notebook(BLOCK.format(kernel=5))
-    (new,) = plugins_of(["typed_block"])
-    assert operator_names().count("typed_block") == 1
-    assert get_operator("typed_block").build(4, 1, True).conv.kernel_size == (5, 5)
-    assert b"channels, 3, stride" in old.source and b"channels, 5, stride" in new.source
-
-    for plugin in (old, new):
-        (tmp_path / "kept.py").write_bytes(plugin.source)
-        if plugin is new:  # a run of the block as it is now
-            assert load_plugin(tmp_path / "kept.py") == new
-        else:
-            with refused("typed in here with another source", "another name"):
-                load_plugin(tmp_path / "kept.py")
-    assert get_operator("typed_block").build(4, 1, True).conv.kernel_size == (5, 5)
-
-
-def test_a_block_derived_from_another_one_registers_itself_alone(notebook):
-    notebook(FIRST_CELL)
-    notebook(BLOCK.format(kernel=3))
-    notebook(
-        "@register_operator('child')\nclass Child(Typed):\n    def forward(self, x):\n        return super().forward(x)"
-    )
-    (plugin,) = plugins_of(["child"])
-    assert plugin.operators == ("child",) and plugin.path.name == "child.py"
-
-
-@pytest.mark.parametrize(
-    ("code", "words"),
-    [
-        ("factor = torch.ones(1)\n{block}", ("uses factor, a Tensor", "define it inside the block")),
-        ("def define():\n    {block}\nfactor = 1.0\ndefine()", ("at the top level of a cell",)),
-        ("factor = 1.0\n{block}\n\nTyped.forward.__globals__['factor'] = None", ("does not run by itself",)),
-    ],
-)
-def test_a_block_whose_source_cannot_be_kept_needs_no_folder(notebook, refused, code, words):
-    block = BLOCK.format(kernel=3).strip().replace("scaled(x)", "scaled(x) * factor")
-    indented = block.replace("\n", "\n    ") if "def define" in code else block
-    notebook(FIRST_CELL)
-    notebook(code.format(block=indented))
-    assert "typed_block" in operator_names()
-    with refused('operator "typed_block"', *words):
-        plugins_of(["typed_block"])
+    typed = OPERATORS["typed_block"]
+    with refused("ZeroDivisionError"):
+        load_plugin(write_plugin(BLOCK.format(kernel=5) + "1 / 0"))
+    assert OPERATORS["typed_block"] is typed
 
 
 def test_a_typed_block_that_breaks_the_contract_is_refused_before_the_search(notebook, quick_search, refused):
-    notebook(FIRST_CELL)
-    notebook(BLOCK.format(kernel=3).replace("self.conv(", "(").replace("class Typed", "class Broken"))
+    notebook(BLOCK.format(kernel=3).replace("self.conv(", "("))
     with refused('"typed_block"'):
         quick_search(space="darts+typed_block")
-
-
-def test_code_without_a_text_can_be_searched_but_not_kept(refused):
-    namespace = {"__name__": "nowhere", "register_operator": register_operator}
-    exec(compile("@register_operator('typed_block')\ndef block(c, s, a): ...", "<no file>", "exec"), namespace)
-    assert not linecache.getlines("<no file>")
-    with refused("cannot be kept in a run folder", "load_plugin"):
-        plugins_of(["typed_block"])
 
 
 def test_an_edited_plugin_file_takes_the_place_of_what_it_was(write_plugin, refused):
@@ -250,18 +204,11 @@ def test_an_edited_plugin_file_takes_the_place_of_what_it_was(write_plugin, refu
         load_plugin(write_plugin(source, "other.py"))
 
 
-def test_what_a_folder_was_begun_with_is_not_exchanged(notebook, quick_search, small_space, refused, tmp_path):
-    notebook(FIRST_CELL)
-    notebook(BLOCK.format(kernel=3))
-    space = small_space("typed_block")
+def test_what_a_folder_was_begun_with_is_not_exchanged(quick_search, small_space, refused, tmp_path):
+    space = small_space("skip_connect", "dil_conv_3x3")
     found = quick_search(space=space, run_dir=tmp_path / "run")
-    notebook(BLOCK.format(kernel=5))
-    with refused("typed in here with another source"):  # not the block that the cell was found with
-        train_cell(found, **TRAIN)
     with refused("not the genotype"):
-        train_cell("darts_v2", run_dir=train_cell("darts_v1", run_dir=tmp_path / "v1", **TRAIN).run.path, resume=True)
-    notebook(BLOCK.format(kernel=3))
-    Path(space).write_text("operators: [none, typed_block, skip_connect]\nnodes: 2")
+        train_cell("darts_v2", run_dir=train_cell(found, run_dir=tmp_path / "trained", **TRAIN).run.path, resume=True)
+    Path(space).write_text("operators: [none, skip_connect]\nnodes: 2")
     with refused("is not what it was when"):
         quick_search(space=space, run_dir=tmp_path / "run", resume=True, epochs=2)
-    assert train_cell(found, **TRAIN).genotype == found.genotype

@@ -46,6 +46,7 @@ def test_the_time_limit_saves_and_stops_with_status_75(monkeypatch):
     assert saved == [True] and stopped.value.status == 75
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals between processes are POSIX")
 @pytest.mark.parametrize(
     ("program", "number"),

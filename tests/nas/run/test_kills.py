@@ -7,6 +7,7 @@ import pytest
 import kill_test
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_killed_and_resumed_runs_end_as_undisturbed_ones(tmp_path):
     result = kill_test.kill_and_compare(tmp_path, kills=26)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from nas.run import folder as run_dir
+from nas.run import begin as begin_run
+from nas.run import folder
 from nas.run.begin import changed_environment, check_data, extend_run, refuse_to_overwrite
 from nas.run.checkpoint import save_checkpoint
+from nas.run.environment import describe_environment
 from nas.run.folder import RunDir, finished_searches
 from nas.run.lock import locked, refuse_if_in_use
 from project_root import ROOT
@@ -20,8 +22,8 @@ from search_spaces.space import load_space
 from tiny_runs import SEARCH, SPACE, TRAIN, begin
 
 
-def files(folder) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+def files(path) -> dict[str, bytes]:
+    return {str(file.relative_to(path)): file.read_bytes() for file in Path(path).rglob("*") if file.is_file()}
 
 
 def test_a_run_exists_once_its_settings_are_written_and_is_finished_with_its_result(tmp_path, refused):
@@ -55,7 +57,9 @@ def test_of_two_checkpoints_the_last_that_is_whole_is_taken(tmp_path, refused):
 
 HOLDS = """
 import sys
+from nas.run.environment import describe_environment
 from nas.run.folder import RunDir
+from nas.run.lock import locked
 with locked(RunDir(sys.argv[1]), print):
     print("locked", flush=True)
     sys.stdin.read()
@@ -65,10 +69,9 @@ with locked(RunDir(sys.argv[1]), print):
 @pytest.fixture
 def other_process(tmp_path):
     """Another process that holds the lock of tmp_path / "run"."""
-    root = ROOT
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDS, str(tmp_path / "run")],
-        cwd=root,
+        cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -121,7 +124,7 @@ def test_what_changed_on_the_machine_since_the_run_was_begun_is_named(tmp_path):
     assert changed_environment(run) == ""
     before = json.loads(run.environment.read_text())
     run.environment.write_text(json.dumps(before | {"torch": "1.0", "threads": 99}))
-    now = run_dir.describe_environment()
+    now = describe_environment()
     assert changed_environment(run) == f"torch was 1.0, is {now['torch']}, threads was 99, is {now['threads']}"
 
 
@@ -172,10 +175,11 @@ def test_what_a_run_that_could_not_begin_has_left_is_no_obstacle(failing, tmp_pa
         written.append(path)
         write(path, content)
 
-    write = run_dir.write_atomically
+    write = folder.write_atomically
     with monkeypatch.context() as patch, pytest.raises(OSError):
-        patch.setattr(run_dir, "write_atomically", disk_with_room)
-        while True:
+        for module in (folder, begin_run):
+            patch.setattr(module, "write_atomically", disk_with_room)
+        for _ in range(2):
             begin(tmp_path / "run", SEARCH, space=SPACE)
     run = RunDir(tmp_path / "run")
     if not run.exists():
@@ -206,7 +210,7 @@ def test_plugins_are_copied_and_found_again(write_plugin, tmp_path):
 
 
 def test_two_plugins_of_one_name_are_told_apart(tmp_path):
-    plugins = [Plugin(Path(folder, "block.py"), folder.encode(), ()) for folder in ("a", "b")]
+    plugins = [Plugin(Path(place, "block.py"), place.encode(), ()) for place in ("a", "b")]
     run = begin(tmp_path / "run", TRAIN, plugins=plugins)
     assert {path.read_bytes() for path in run.plugins} == {b"a", b"b"}
 

@@ -10,42 +10,24 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-import cli
 import nas.data.datasets
 from cells.genotype_file import load_genotype
 from cells.random_cells import random_genotype
-from nas.commands import table9
-from nas.commands.command_line import settings_parser
 from nas.commands.table9 import reproduce_table9
 from nas.config import SearchConfig, TrainConfig, build_config, read_settings
 from nas.data.augment import normalize
 from nas.report.figures import Chart
 from nas.run.begin import create_run
 from nas.run.folder import RunDir
+from nas.run.stop import Stopped
 from nas.search.operator_removal import removal_errors
 from nas.search.search import Search
-from nas.tables.table9.jobs import as_flags
-from nas.tables.table9.results import data_title
+from nas.tables.table9 import jobs
+from nas.tables.table9.results import data_title, write_table
 from project_root import ROOT
 from search_spaces.space import load_space
+from table9_runs import CALL, INPUTS, plan_of, write_inputs
 from tiny_runs import SEARCH, SPACE, begin
-
-TINY = """
-data: digits
-train_images: 40
-batch_size: 20
-epochs: 1
-report: false
-channels: 2
-layers: 3
-search: {order: 1}
-train: {test_images: 30, auxiliary: false}
-select: {hold_out: 10}
-table9: {searches: 2, retrainings: 2, random: 2}
-"""
-PLAIN = "{operators: [none, skip_connect, avg_pool_3x3], nodes: 1}"
-LARGER = "{extends: plain.yaml, operators: [dil_conv_3x3]}"
-CALL = ("--spaces", "plain.yaml", "larger.yaml", "--config", "tiny.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +36,14 @@ def finished_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setattr("nas.report.diagrams.draw_genotype", lambda genotype, folder: None)
         write_inputs(folder)
         assert reproduce_table9(CALL) == 0
     return folder
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
+def here(tmp_path, monkeypatch, without_pictures):
     """The working folder of a test: two small spaces, and settings for runs of a second."""
     monkeypatch.chdir(tmp_path)
     write_inputs(tmp_path)
@@ -72,11 +55,6 @@ def finished(finished_folder, here):
     """The working folder, with all that CALL leaves."""
     shutil.copytree(finished_folder / "runs", here / "runs")
     return here
-
-
-def write_inputs(folder):
-    for name, text in (("tiny.yaml", TINY), ("plain.yaml", PLAIN), ("larger.yaml", LARGER)):
-        (folder / name).write_text(text)
 
 
 def table():
@@ -92,6 +70,10 @@ def refusal(arguments, capsys):
     capsys.readouterr()
     assert reproduce_table9(arguments) == 2
     return capsys.readouterr().err
+
+
+def stopped(_):
+    raise Stopped(130)
 
 
 def folder_of(here, space, stage, seed=0) -> RunDir:
@@ -152,7 +134,7 @@ def test_no_test_image_has_a_part_in_a_cell_or_in_its_selection(finished, monkey
         return replace(data, test_labels=(data.test_labels + 1) % len(data.classes))
 
     monkeypatch.setattr(nas.experiment.plan, "load_data", poisoned)
-    assert reproduce_table9(CALL) == 0
+    assert reproduce_table9([*CALL, "--random", "0"]) == 0
     after = table()
     for name, space in before["spaces"].items():
         assert after["spaces"][name]["searches"] == space["searches"]  # cells, and errors on held-out images
@@ -193,7 +175,7 @@ def test_the_keys_of_the_json_table_are_documented(finished):
 
 
 def test_with_one_search_there_is_no_held_out_error_to_compare(here):
-    assert reproduce_table9([*CALL, "--searches", "1"]) == 0
+    assert reproduce_table9([*CALL, "--searches", "1", "--retrainings", "1", "--random", "0"]) == 0
     (comparison,) = table()["comparisons"]
     assert comparison["held_out_error_percent"]["n"] == 0
     assert not any("held-out" in line for line in table()["conclusions"])
@@ -285,7 +267,7 @@ def test_it_is_said_when_supernets_are_tested_without_operators(finished, capsys
 def test_a_command_that_is_stopped_removes_no_operators(finished, monkeypatch):
     shutil.rmtree(folder_of(finished, "larger", "random", 1).path)
     folder_of(finished, "plain", "search").path.joinpath("removal.json").unlink()
-    monkeypatch.setattr(cli, "train", lambda words: 130)
+    monkeypatch.setattr(jobs, "answer", stopped)
     assert reproduce_table9(CALL) == 130
     assert folder_of(finished, "plain", "search").removal() is None
 
@@ -316,8 +298,7 @@ def test_the_tables_say_what_was_really_run_and_what_differs_from_the_paper(fini
 
 def test_a_second_call_runs_nothing_and_changes_no_byte(finished, monkeypatch):
     before = contents(finished / "runs")
-    for command in ("search", "train"):
-        monkeypatch.setattr(cli, command, lambda arguments: pytest.fail("it was run again"))
+    monkeypatch.setattr(jobs, "answer", lambda request: pytest.fail("it was run again"))
     assert reproduce_table9(CALL) == 0
     assert contents(finished / "runs") == before
 
@@ -350,11 +331,17 @@ def test_a_failed_job_is_tried_once_more_and_reported_and_the_others_go_on(finis
     (finished / "runs/table9/plain/search/seed0").mkdir(parents=True)
     (finished / "runs/table9/plain/search/seed0/thesis.tex").write_text("not a run's file")
     tries = []
+
+    def fails(request):
+        tries.append(request.kind)
+        return jobs_answer(request) if request.kind is SearchConfig else 1 / 0
+
+    jobs_answer = jobs.answer
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "train", lambda arguments: tries.append(arguments) or 1 / 0)
+        patch.setattr(jobs, "answer", fails)
         assert reproduce_table9(CALL) == 1
     errors = capsys.readouterr().err
-    assert len(tries) == 2
+    assert tries.count(TrainConfig) == 2
     assert "failed: plain, search, seed 0" in errors
     assert "failed: larger, retraining, seed 0" in errors and "ZeroDivisionError" in errors
 
@@ -366,14 +353,17 @@ def test_a_failed_job_is_tried_once_more_and_reported_and_the_others_go_on(finis
 
 
 def test_a_job_that_fails_once_is_carried_out_at_the_second_try(finished, monkeypatch):
-    shutil.rmtree(folder_of(finished, "larger", "search", 1).path)
+    run = folder_of(finished, "larger", "search", 1)
+    shutil.rmtree(run.path)
     for stage in ("select", "train"):
         for seed in range(2):
             shutil.rmtree(folder_of(finished, "larger", stage, seed).path)
-    search, calls = cli.search, []
-    monkeypatch.setattr(cli, "search", lambda words: calls.append(words) or (search(words) if len(calls) > 1 else 1))
+    answer, calls = jobs.answer, []
+    monkeypatch.setattr(
+        jobs, "answer", lambda asked: calls.append(asked) or (answer(asked) if len(calls) > 1 else 1 / 0)
+    )
     before = table()
-    assert reproduce_table9(CALL) == 0 and len(calls) == 2
+    assert reproduce_table9(CALL) == 0 and [asked.folder.resolve() for asked in calls].count(run.path) == 2
     assert [space["searches"] for space in table()["spaces"].values()] == [
         space["searches"] for space in before["spaces"].values()
     ]
@@ -382,20 +372,18 @@ def test_a_job_that_fails_once_is_carried_out_at_the_second_try(finished, monkey
 def test_an_interrupted_job_ends_the_command_and_is_resumed(here, monkeypatch, capsys):
     started = []
 
-    def interrupted(arguments):
-        started.append(arguments)
-        create_run(folder_of(here, "plain", "search"), "{}", "")
-        return 130
+    def interrupted(request):
+        started.append(request)
+        create_run(RunDir(request.folder), "{}", "")
+        raise Stopped(130)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "search", interrupted)
+        patch.setattr(jobs, "answer", interrupted)
         assert reproduce_table9(CALL) == 130
-    assert len(started) == 1 and "--resume" not in started[0]
     assert "goes on with: python scripts/reproduce_table9.py --spaces plain.yaml" in capsys.readouterr().err
-    job = table9.plan_jobs(table9._parser().parse(CALL)).jobs[0]
-    monkeypatch.setattr(cli, "search", started.append)
-    job.carry_out()
-    assert "--resume" in started[1]
+    monkeypatch.setattr(jobs, "answer", started.append)
+    plan_of(*CALL).jobs[0].carry_out()
+    assert [request.resume for request in started] == [False, True]
 
 
 def test_each_job_is_announced_with_the_time_that_is_left(finished, capsys):
@@ -408,12 +396,10 @@ def test_each_job_is_announced_with_the_time_that_is_left(finished, capsys):
     assert lines[0].endswith("; 30 s left")  # the mean of 90 and two times 0
 
 
-def test_the_settings_of_a_job_reach_its_command_as_flags():
+def test_the_settings_of_a_job_are_asked_for_as_they_are(tmp_path):
     config = TrainConfig(epochs=3, auxiliary=False, flip=True, data="a folder", learning_rate=1e-5, plugin=("x.py",))
-    words = as_flags(config)
-    given = settings_parser("", "", TrainConfig).parse(words)
-    values = {name: value for name, value in given.items() if name in TrainConfig.model_fields}
-    assert build_config(TrainConfig, [("flags", values)]) == config.model_copy(update={"plugin": ()})
+    job = jobs.Job(SPACE, "train", config, RunDir(tmp_path / "run"), load_genotype("darts_v2"))
+    assert job.request().config == config
 
 
 def test_a_plugin_goes_through_search_and_retraining_and_must_stay_as_it_is(finished, write_plugin, capsys):
@@ -432,8 +418,7 @@ def test_the_default_spaces_stand_beside_the_papers_figures(here, capsys):
     assert "darts+sandglass, retraining, seed 0: to do" in capsys.readouterr().out
     assert not (here / "runs").exists()
 
-    plan = table9.plan_jobs(table9._parser().parse(["--preset", "cpu"]))
-    table9.write_table(here / "out", plan, "cpu", "the command")
+    write_table(here / "out", plan_of("--preset", "cpu"), "cpu", "the command")
     content = json.loads((here / "out/table9.json").read_text())
     assert content["data"] == "CIFAR-10"
     assert [space["summary"]["paper"]["test_error_percent"] for space in content["spaces"].values()] == [
@@ -475,7 +460,7 @@ def test_a_mistake_is_one_line_before_anything_is_run(arguments, words, here, ca
 
 def test_a_report_and_figures_are_written_beside_the_table(finished):
     assert not Path("runs/table9/report.html").exists() and not Path("runs/table9/figures").exists()
-    (finished / "tiny.yaml").write_text(TINY.replace("report: false", "report: true"))
+    (finished / "tiny.yaml").write_text(INPUTS["tiny.yaml"].replace("report: false", "report: true"))
     assert reproduce_table9(CALL) == 0
     page = Path("runs/table9/report.html").read_text(encoding="utf-8")
     assert "Table 9: plain, larger" in page and '"status done">finished<' in page

@@ -12,12 +12,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from test_table9 import CALL, write_inputs
 
 from nas.commands.table9 import reproduce_table9
 from nas.tables import on_ray
 from nas.tables.on_ray import Resources
 from project_root import ROOT
+from table9_runs import CALL, plan_of, write_inputs
 
 MORE_EPOCHS = "6"  # so that a worker can be met at work
 
@@ -27,7 +27,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_inputs(tmp_path)
     config = Path("tiny.yaml").read_text()
-    Path("tiny.yaml").write_text(config.replace("epochs: 1", f"epochs: {MORE_EPOCHS}") + "threads: 1\n")
+    Path("tiny.yaml").write_text(config.replace("epochs: 1", f"epochs: {MORE_EPOCHS}"))
     return tmp_path
 
 
@@ -57,6 +57,7 @@ def outcome() -> dict:
     return {key: value for key, value in content.items() if key != "command"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_with_a_worker_killed_and_the_command_interrupted_the_table_is_that_of_one_machine(here):
     pytest.importorskip("ray", reason="the extra [ray] is not installed")
@@ -150,20 +151,22 @@ class FakeRay:
     ],
 )
 def test_a_job_gets_a_gpu_where_there_is_one(machines, asked, device, gpus, at_once, here):
-    plan = plan_on(device)
+    plan = plan_of(*CALL, "--device", device)
     assert on_ray._check_resources(FakeRay(machines), plan, asked) == (asked.cpus_per_job, gpus, at_once)
 
 
 def test_more_than_any_machine_has_is_refused(here, refused):
     with refused("8 CPU cores", "have 4 and 0; 6 and 0", "--cpus-per-job"):
-        on_ray._check_resources(FakeRay([(4, 0), (6, 0)]), plan_on("cpu"), Resources(cpus_per_job=8))
+        on_ray._check_resources(FakeRay([(4, 0), (6, 0)]), plan_of(*CALL, "--device", "cpu"), Resources(cpus_per_job=8))
 
 
 def carried_out(monkeypatch, *outcomes):
     """(exit status, titles of the jobs that failed, the cluster) where the first tasks have these outcomes."""
     cluster = FakeRay([(2, 0)], outcomes)
     monkeypatch.setattr(on_ray, "_connect", lambda address: cluster)
-    status, failed = on_ray.carry_out_on_ray(plan_on("cpu"), "local", Resources(), lambda job, at_once: None)
+    status, failed = on_ray.carry_out_on_ray(
+        plan_of(*CALL, "--device", "cpu"), "local", Resources(), lambda job, at_once: None
+    )
     return status, [job.title for job in failed], cluster
 
 
@@ -189,10 +192,3 @@ def test_an_error_in_a_worker_is_said_as_it_is(here, monkeypatch, capsys):
     first, second = capsys.readouterr().out.splitlines()
     assert first == f"{failed[0]}: FileNotFoundError in its worker: no such folder"
     assert second == f"{failed[1]}: its worker was lost {on_ray.RETRIES + 1} times (gone)"
-
-
-def plan_on(device):
-    from nas.commands.table9 import _parser
-    from nas.tables.table9.jobs import plan_jobs
-
-    return plan_jobs(_parser().parse([*CALL, "--device", device]))

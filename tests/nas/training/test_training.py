@@ -1,7 +1,6 @@
 """The training loop: the schedule, one look at the test images, and a run that goes on as if nothing had happened."""
 
 import pytest
-import torch
 
 import nas.training.training
 from cells.costs import network_costs
