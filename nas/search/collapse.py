@@ -42,7 +42,7 @@ class AlphaHessian:
     def __init__(self, supernet: Supernet, channels: int, layers: int, classes: int):
         self.supernet = supernet
         with torch.device("meta"):
-            self.plain = Supernet(supernet.space, channels, layers, classes, Execution(compiled=False))
+            self.plain = Supernet(supernet.space, channels, layers, classes, Execution(False), supernet.relax)
 
     def dominant_eigenvalue(self, batch: Batch, seed: int = 0) -> float:
         """Its largest eigenvalue at one batch of validation images, by the Lanczos method; the supernet is as before.

@@ -16,6 +16,7 @@ from cells.random_cells import random_genotype
 from nas.commands.table9 import reproduce_table9
 from nas.config import SearchConfig, TrainConfig, build_config, read_settings
 from nas.data.augment import normalize
+from nas.experiment.estimate import Estimate
 from nas.report.figures import Chart
 from nas.run.begin import create_run
 from nas.run.folder import RunDir
@@ -36,16 +37,17 @@ def finished_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("nas.report.diagrams.draw_genotype", lambda genotype, folder: None)
+        quickly(patch)
         write_inputs(folder)
         assert reproduce_table9(CALL) == 0
     return folder
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch, without_pictures):
+def here(tmp_path, monkeypatch):
     """The working folder of a test: two small spaces, and settings for runs of a second."""
     monkeypatch.chdir(tmp_path)
+    quickly(monkeypatch)
     write_inputs(tmp_path)
     return tmp_path
 
@@ -55,6 +57,13 @@ def finished(finished_folder, here):
     """The working folder, with all that CALL leaves."""
     shutil.copytree(finished_folder / "runs", here / "runs")
     return here
+
+
+def quickly(patch):
+    """Pictures of cells, and estimates of what a run takes, take longer than such a run itself."""
+    patch.setattr("nas.report.diagrams.draw_genotype", lambda genotype, folder: None)
+    for kind in ("search", "training"):
+        patch.setattr(f"nas.experiment.plan.estimate_{kind}", lambda *_: Estimate(1, 1, 1, 1))
 
 
 def table():
