@@ -1,13 +1,17 @@
 """What the tests share: one thread, a registry that every test leaves as it found it, and a user's plug-in."""
 
+import os
+import subprocess
 import sys
 from contextlib import contextmanager
+from hashlib import sha256
 
 import pytest
 import torch
 from hypothesis import settings
 
 from cells.pictures.rendering import system_graphviz
+from project_root import ROOT
 from search_spaces.errors import InputError
 from search_spaces.operator import OPERATORS
 from search_spaces.plugins import PLUGINS
@@ -15,6 +19,22 @@ from search_spaces.plugins import PLUGINS
 torch.set_num_threads(1)
 settings.register_profile("tests", deadline=None, derandomize=True, database=None)
 settings.load_profile("tests")
+
+
+def pytest_configure(config):
+    """Before the two workers of a whole run start, compiles the loops once for both, unless that was done before."""
+    loops = b"".join((ROOT / "cells" / "compiled" / f"{name}.py").read_bytes() for name in ("kernels", "simd"))
+    version = sha256(loops).hexdigest()
+    is_whole = config.args_source == pytest.Config.ArgsSource.TESTPATHS and not config.option.collectonly
+    if is_whole and config.getoption("numprocesses", None) and config.cache.get("loops", None) != version:
+        command = [sys.executable, ROOT / "tests" / "warm_loops.py"]
+        started = [
+            subprocess.Popen([*command, name], env=os.environ | {"PYTHONPATH": str(ROOT)})
+            for name in ("float32", "float64")
+        ]
+        if all([process.wait() == 0 for process in started]):
+            config.cache.set("loops", version)
+
 
 GHOST = """
 from torch import nn

@@ -177,15 +177,15 @@ def _look(out, start, padded, kind, taps, first, window):
 
 
 @_jit
-def _store_tile(out, to, y0, y1, y2, y3, y4, y5, y6, y7):
-    write(out, to, y0)
-    write(out, to + LANES, y1)
-    write(out, to + 2 * LANES, y2)
-    write(out, to + 3 * LANES, y3)
-    write(out, to + 4 * LANES, y4)
-    write(out, to + 5 * LANES, y5)
-    write(out, to + 6 * LANES, y6)
-    write(out, to + 7 * LANES, y7)
+def _store_tile(out, to, *tile):
+    for i in range(len(tile)):
+        write(out, to + i * LANES, tile[i])
+
+
+@_jit
+def _add_tile(out, to, pitch, *tile):
+    for i in range(len(tile)):
+        _add_at(out, to + i * pitch, tile[i])
 
 
 @_jit
@@ -230,12 +230,7 @@ def _correlate(out, first, gradient, start, padded, window):
             w0, w1 = fma(g, read(padded, base + o0), w0), fma(g, read(padded, base + o1), w1)
             w2, w3 = fma(g, read(padded, base + o2), w2), fma(g, read(padded, base + o3), w3)
             w4 = fma(g, read(padded, base + o4), w4)
-        to = first + t * LANES
-        _add_at(out, to, w0)
-        _add_at(out, to + LANES, w1)
-        _add_at(out, to + 2 * LANES, w2)
-        _add_at(out, to + 3 * LANES, w3)
-        _add_at(out, to + 4 * LANES, w4)
+        _add_tile(out, first + t * LANES, LANES, w0, w1, w2, w3, w4)
 
 
 @_jit
@@ -268,15 +263,7 @@ def _multiply_transposed(out, to, x, pixels, columns, g, start, pitch):
             w2, w3 = fma(v, splat(x, i + 2), w2), fma(v, splat(x, i + 3), w3)
             w4, w5 = fma(v, splat(x, i + 4), w4), fma(v, splat(x, i + 5), w5)
             w6, w7 = fma(v, splat(x, i + 6), w6), fma(v, splat(x, i + 7), w7)
-        i = to + c * pitch
-        _add_at(out, i, w0)
-        _add_at(out, i + pitch, w1)
-        _add_at(out, i + 2 * pitch, w2)
-        _add_at(out, i + 3 * pitch, w3)
-        _add_at(out, i + 4 * pitch, w4)
-        _add_at(out, i + 5 * pitch, w5)
-        _add_at(out, i + 6 * pitch, w6)
-        _add_at(out, i + 7 * pitch, w7)
+        _add_tile(out, to + c * pitch, pitch, w0, w1, w2, w3, w4, w5, w6, w7)
 
 
 @_jit

@@ -47,12 +47,10 @@ class Unit(NamedTuple):
 def read_units(layers: list[nn.Module]) -> tuple[list[Unit], list[nn.Module]]:
     """The units at the front of `layers`, and what is left behind the last of them."""
     units, position = [], 0
-    while True:
-        found = _read_unit(layers, position)
-        if found is None:
-            return units, layers[position:]
+    while found := _read_unit(layers, position):
         unit, position = found
         units.append(unit)
+    return units, layers[position:]
 
 
 def _read_unit(layers: list[nn.Module], position: int) -> tuple[Unit, int] | None:
@@ -104,13 +102,8 @@ def _is_window(layer) -> bool:
 
 
 def _is_pointwise(layer, groups: int) -> bool:
-    return (
-        type(layer) is nn.Conv2d
-        and layer.kernel_size == layer.stride == layer.dilation == (1, 1)
-        and layer.padding == (0, 0)
-        and layer.groups == groups
-        and layer.bias is None
-    )
+    one_pixel = type(layer) is nn.Conv2d and layer.kernel_size == layer.stride == layer.dilation == (1, 1)
+    return one_pixel and layer.padding == (0, 0) and layer.groups == groups and layer.bias is None
 
 
 def _is_batch_norm(layer) -> bool:

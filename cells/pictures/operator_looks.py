@@ -29,24 +29,18 @@ LINES = ("solid", "dashed", "dotted")
 
 # (shade, line) of what ships with the package: larger kernels are darker, variants of a block differ by their line.
 SHADES = {
-    "none": (0, "solid"),
-    "skip_connect": (0, "solid"),
-    "max_pool_3x3": (0, "solid"),
-    "avg_pool_3x3": (1, "solid"),
-    "sep_conv_3x3": (0, "solid"),
-    "sep_conv_5x5": (1, "solid"),
-    "sep_conv_7x7": (2, "solid"),
-    "dil_conv_3x3": (0, "solid"),
-    "dil_conv_5x5": (1, "solid"),
-    "conv_7x1_1x7": (0, "solid"),
-    "sandglass": (0, "solid"),
-    "sandglass_released": (0, "dashed"),
-    "sandglass_half": (0, "dotted"),
-    "inverted_residual": (1, "solid"),
-    "inverted_residual_t3": (1, "dashed"),
-    "inverted_low_depthwise": (1, "dotted"),
-    "bottleneck_depthwise": (2, "solid"),
-    "bottleneck_depthwise2": (2, "dashed"),
+    name: look
+    for look, names in {
+        (0, "solid"): "none skip_connect max_pool_3x3 sep_conv_3x3 dil_conv_3x3 conv_7x1_1x7 sandglass",
+        (1, "solid"): "avg_pool_3x3 sep_conv_5x5 dil_conv_5x5 inverted_residual",
+        (2, "solid"): "sep_conv_7x7 bottleneck_depthwise",
+        (0, "dashed"): "sandglass_released",
+        (0, "dotted"): "sandglass_half",
+        (1, "dashed"): "inverted_residual_t3",
+        (1, "dotted"): "inverted_low_depthwise",
+        (2, "dashed"): "bottleneck_depthwise2",
+    }.items()
+    for name in names.split()
 }
 
 

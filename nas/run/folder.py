@@ -44,46 +44,16 @@ class RunDir:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-
-    @property
-    def environment(self) -> Path:
-        return self.path / "environment.json"
-
-    @property
-    def config(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def space(self) -> Path:
-        return self.path / "space.yaml"
-
-    @property
-    def genotype(self) -> Path:
-        return self.path / "genotype.json"
-
-    @property
-    def diagrams(self) -> Path:
-        return self.path / "diagrams"
-
-    @property
-    def tensorboard(self) -> Path:
-        return self.path / "tensorboard"
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.path / "checkpoint.pt"
-
-    @property
-    def previous_checkpoint(self) -> Path:
-        return self.path / "checkpoint.previous.pt"
-
-    @property
-    def weights(self) -> Path:
-        return self.path / "weights.pt"
-
-    @property
-    def report(self) -> Path:
-        return self.path / "report.html"
+        self.environment = self.path / "environment.json"
+        self.config = self.path / "config.yaml"
+        self.space = self.path / "space.yaml"
+        self.genotype = self.path / "genotype.json"
+        self.diagrams = self.path / "diagrams"
+        self.tensorboard = self.path / "tensorboard"
+        self.checkpoint = self.path / "checkpoint.pt"
+        self.previous_checkpoint = self.path / "checkpoint.previous.pt"
+        self.weights = self.path / "weights.pt"
+        self.report = self.path / "report.html"
 
     @property
     def plugins(self) -> tuple[Path, ...]:

@@ -7,7 +7,7 @@ can be compared in pairs.
 """
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -58,7 +58,7 @@ class Job:
     stage: str
     config: Settings
     run: RunDir
-    subject: "str | Job | Selection | Genotype"
+    subject: "Subject"
 
     @property
     def title(self) -> str:
@@ -125,6 +125,9 @@ class Selection:
         return self.searches[errors.index(min(errors))]
 
 
+Subject = str | Job | Selection | Genotype
+
+
 @dataclass(frozen=True)
 class Plan:
     """All jobs in the order in which they are carried out, and what selects the cells, by the spaces' names."""
@@ -156,30 +159,29 @@ def plan_jobs(flags: dict[str, Any]) -> Plan:
             raise InputError(f'--spaces names "{space.name}" twice; give each space once, under a name of its own')
         spaces[space.name] = given, space
 
-    def job(name: str, stage: str, seed: int, subject: "str | Job | Selection | Genotype") -> Job:
-        config = configs["train" if stage == "random" else stage].model_copy(update={"seed": seed})
-        if stage == "search":
-            config = config.model_copy(update={"space": spaces[name][0]})
-        return Job(spaces[name][1], stage, config, RunDir(flags["out"] / name / stage / f"seed{seed}"), subject)
+    def of_all_spaces(stage: str, seeds: int, subject: Callable[[str, int], Subject]) -> dict[str, tuple[Job, ...]]:
+        config = configs["train" if stage == "random" else stage]
+        found = {}
+        for name, (given, space) in spaces.items():
+            about = {"space": given} if stage == "search" else {}
+            found[name] = tuple(
+                Job(
+                    space,
+                    stage,
+                    config.model_copy(update={"seed": seed, **about}),
+                    RunDir(flags["out"] / name / stage / f"seed{seed}"),
+                    subject(name, seed),
+                )
+                for seed in range(seeds)
+            )
+        return found
 
-    searches = {
-        name: tuple(job(name, "search", seed, given) for seed in range(protocol.searches))
-        for name, (given, _) in spaces.items()
-    }
-    several = protocol.searches > 1
-    trainings = {
-        name: tuple(job(name, "select", searched.config.seed, searched) for searched in found if several)
-        for name, found in searches.items()
-    }
+    searches = of_all_spaces("search", protocol.searches, lambda name, _: spaces[name][0])
+    several = protocol.searches if protocol.searches > 1 else 0
+    trainings = of_all_spaces("select", several, lambda name, seed: searches[name][seed])
     selections = {name: Selection(searches[name], trainings[name]) for name in spaces}
-    retrainings = {
-        name: tuple(job(name, "train", seed, selections[name]) for seed in range(protocol.retrainings))
-        for name in spaces
-    }
-    randoms = {
-        name: tuple(job(name, "random", seed, random_genotype(space, seed)) for seed in range(protocol.random))
-        for name, (_, space) in spaces.items()
-    }
+    retrainings = of_all_spaces("train", protocol.retrainings, lambda name, _: selections[name])
+    randoms = of_all_spaces("random", protocol.random, lambda name, seed: random_genotype(spaces[name][1], seed))
     stages = (searches, trainings, retrainings, randoms)
     ordered = [one for stage in stages for of_one_seed in zip(*stage.values(), strict=True) for one in of_one_seed]
     return Plan(tuple(ordered), selections, protocol)

@@ -11,8 +11,9 @@ from nas.run.files import write_atomically
 from nas.statistics import summarize
 from nas.tables.table9.charts import STAGE_NAMES, table_charts
 from nas.tables.table9.jobs import STAGES
+from nas.tables.table9.markdown import BUDGET
 from nas.tables.table9.results import PAPER
-from nas.tables.table9.runs import TableRun, TableSpace, read_table
+from nas.tables.table9.runs import LISTS, TableRun, TableSpace, read_table
 
 
 def table_content(folder: Path, identifier: str) -> dict[str, Any]:
@@ -78,8 +79,7 @@ def write_figures(folder: Path) -> Path:
 def _runs_since(space: TableSpace, content: dict[str, Any]) -> int:
     """Runs that were finished since the table was written."""
     listed = content.get("spaces", {}).get(space.name, {})
-    names = {"search": "searches", "train": "retrainings", "random": "random"}
-    return sum(max(0, len(space.runs[stage]) - len(listed.get(key, []))) for stage, key in names.items())
+    return sum(max(0, len(space.runs[stage]) - len(listed.get(key, []))) for stage, key in LISTS.items())
 
 
 def _result_row(space: TableSpace) -> dict[str, Any]:
@@ -133,13 +133,12 @@ def readable_count(number: float) -> str:
 
 
 def _budget(spaces: dict[str, TableSpace]) -> list[list[str]]:
-    names = ("epochs", "train_images", "test_images", "hold_out", "image_size", "channels", "layers", "order")
     rows = []
     for name, space in spaces.items():
         for stage, done in space.summary.get("budget", {}).items():
             seeds = ", ".join(map(str, done.get("seeds", [])))
             time = readable_time(done["seconds"]) if "seconds" in done else "—"
-            rows.append([name, STAGES.get(stage, stage), *(str(done.get(key, "—")) for key in names), seeds, time])
+            rows.append([name, STAGES.get(stage, stage), *(str(done.get(key, "—")) for key in BUDGET), seeds, time])
     return rows
 
 

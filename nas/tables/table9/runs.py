@@ -16,7 +16,7 @@ from nas.tables.table9.results import FORMAT
 from search_spaces.errors import InputError
 from search_spaces.yaml_mapping import read_mapping
 
-_LISTS = {"search": "searches", "train": "retrainings", "random": "random"}  # stages and their names in the JSON
+LISTS = {"search": "searches", "train": "retrainings", "random": "random"}  # stages and their names in the JSON
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _read_space(folder: Path, name: str, content: dict[str, Any]) -> TableSpace:
     dirs = {stage: _run_dirs(folder / name / stage) for stage in STAGES}
     held_out = {seed: run.result()["test_error_percent"] for seed, run in dirs["select"].items() if run.is_finished()}
     runs = {}
-    for stage, key in _LISTS.items():
+    for stage, key in LISTS.items():
         rows = {row["seed"]: _run_of_row(row) for row in content.get(key, [])}
         rows |= {seed: _run_of_folder(seed, run, held_out) for seed, run in dirs[stage].items() if run.is_finished()}
         runs[stage] = tuple(rows[seed] for seed in sorted(rows))
