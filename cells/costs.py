@@ -4,7 +4,7 @@ A report asks after every epoch of a search; the cells of a space share their op
 each width, stride and resolution.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache, lru_cache
 from typing import NamedTuple
 
@@ -45,7 +45,7 @@ def _network_costs(
 ) -> Costs:
     with torch.device("meta"):  # no memory is taken, and nothing is drawn at random
         specs = stack_cells(layers, channels, len(genotype.normal.concat), len(genotype.reduce.concat))
-        parameters, madds = _sum(_parts(genotype, specs, channels, classes, image_size))
+        parameters, madds = map(sum, zip(*_parts(genotype, specs, channels, classes, image_size), strict=True))
         head = AuxiliaryHead(specs[auxiliary_index(layers)].output_channels, classes)
         return Costs(parameters, parameters + count_parameters(head), madds)
 
@@ -56,7 +56,7 @@ def _parts(
     """The costs of stem, cells and classifier; `size` is in pixels a side."""
     yield _count(build_stem(channels), (1, 3, size, size))
     for spec in specs:
-        yield _inputs_cost(spec, size)
+        yield from _inputs_costs(spec, size)
         smaller = -(-size // 2) if spec.reduction else size
         for _, edge in (genotype.reduce if spec.reduction else genotype.normal).edges:
             stride = edge_stride(spec, edge.source)
@@ -72,17 +72,12 @@ def _operator_cost(operator: Operator, channels: int, stride: int, size: int) ->
 
 
 @cache
-def _inputs_cost(spec: CellSpec, size: int) -> tuple[int, int]:
+def _inputs_costs(spec: CellSpec, size: int) -> list[tuple[int, int]]:
     """Of what brings a cell's inputs to its channels; the input before the previous one may be twice as large."""
     inputs = CellInputs(spec, affine=True)
     before = 2 * size if spec.previous_reduction else size
     sides = zip((inputs.preprocess0, inputs.preprocess1), spec.input_channels, (before, size), strict=True)
-    return _sum(_count(module, (1, channels, side, side)) for module, channels, side in sides)
-
-
-def _sum(costs: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    parameters, madds = zip(*costs, strict=True)
-    return sum(parameters), sum(madds)
+    return [_count(module, (1, channels, side, side)) for module, channels, side in sides]
 
 
 def _count(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:

@@ -22,11 +22,23 @@ class Bottleneck(nn.Module):
     `identity_multiplier` is the paper's alpha (eq. 4): the shortcut adds the first alpha * C channels only.
     """
 
-    def __init__(self, layers: list[nn.Module], has_shortcut: bool, identity_multiplier: float = 1.0):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        ratio: int = 6,
+        identity_multiplier: float = 1.0,
+        affine: bool = True,
+    ):
         super().__init__()
-        self.layers = nn.Sequential(*layers)
-        self.has_shortcut = has_shortcut
+        self.layers = nn.Sequential(*self.chain(in_channels, out_channels, stride, ratio, affine))
+        self.has_shortcut = stride == 1 and in_channels == out_channels
         self.identity_multiplier = identity_multiplier
+
+    def chain(self, in_channels: int, out_channels: int, stride: int, ratio: int, affine: bool) -> list[nn.Module]:
+        """The layers, which is all that one block has and another has not."""
+        raise NotImplementedError
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.layers(x)
@@ -67,45 +79,28 @@ class InvertedResidual(Bottleneck):
     Of equal widths C, 2tC^2 + 13tC + 2C parameters with affine.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        stride: int = 1,
-        ratio: int = 6,
-        identity_multiplier: float = 1.0,
-        affine: bool = True,
-    ):
+    def chain(self, in_channels: int, out_channels: int, stride: int, ratio: int, affine: bool) -> list[nn.Module]:
         wide = ratio * in_channels
         expand = [*conv_norm(in_channels, wide, affine=affine), nn.ReLU6()] if ratio != 1 else []
-        layers = [
+        return [
             *expand,
             *depthwise(wide, stride, affine),
             nn.ReLU6(),
             *conv_norm(wide, out_channels, affine=affine),
         ]
-        super().__init__(layers, stride == 1 and in_channels == out_channels, identity_multiplier)
 
 
 class Sandglass(Bottleneck):
     """Depthwise (ReLU6), 1x1 reduce, 1x1 expand (ReLU6), depthwise (the paper's Table 1).
 
-    `hidden` is the width between reducing and expanding, `hidden_channels` if not given. Of equal widths C,
-    2Ch + 2h + 24C parameters with affine.
+    Of equal widths C, 2Ch + 2h + 24C parameters with affine; h is `narrow`, the width between the 1x1 convolutions.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        stride: int = 1,
-        ratio: int = 6,
-        identity_multiplier: float = 1.0,
-        affine: bool = True,
-        hidden: int | None = None,
-    ):
-        hidden = hidden_channels(in_channels, ratio) if hidden is None else hidden
-        layers = [
+    narrow = staticmethod(hidden_channels)
+
+    def chain(self, in_channels: int, out_channels: int, stride: int, ratio: int, affine: bool) -> list[nn.Module]:
+        hidden = self.narrow(in_channels, ratio)
+        return [
             *depthwise(in_channels, 1, affine),
             nn.ReLU6(),
             *conv_norm(in_channels, hidden, affine=affine),
@@ -113,31 +108,31 @@ class Sandglass(Bottleneck):
             nn.ReLU6(),
             *depthwise(out_channels, stride, affine),
         ]
-        super().__init__(layers, stride == 1 and in_channels == out_channels, identity_multiplier)
+
+
+class ReleasedSandglass(Sandglass):
+    """The sandglass with the hidden width of the authors' released code."""
+
+    narrow = staticmethod(released_hidden_channels)
 
 
 class DepthwiseBottleneck(Bottleneck):
-    """Figure 4 (a): the classic bottleneck with a depthwise convolution in place of its 3x3 convolution.
+    """Figure 4 (a): the classic bottleneck with a depthwise convolution in place of its 3x3 convolution."""
 
-    With `depthwise_convolutions` 2, figure 4 (b): a second one in the bottleneck.
-    """
+    depthwise_convolutions = 1
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        stride: int = 1,
-        ratio: int = 6,
-        identity_multiplier: float = 1.0,
-        affine: bool = True,
-        depthwise_convolutions: int = 1,
-    ):
+    def chain(self, in_channels: int, out_channels: int, stride: int, ratio: int, affine: bool) -> list[nn.Module]:
         hidden = hidden_channels(in_channels, ratio)
         layers = [*conv_norm(in_channels, hidden, affine=affine), nn.ReLU6()]
-        for last in range(depthwise_convolutions - 1, -1, -1):
+        for last in range(self.depthwise_convolutions - 1, -1, -1):
             layers += [*depthwise(hidden, 1 if last else stride, affine), nn.ReLU6()]
-        layers += conv_norm(hidden, out_channels, affine=affine)
-        super().__init__(layers, stride == 1 and in_channels == out_channels, identity_multiplier)
+        return [*layers, *conv_norm(hidden, out_channels, affine=affine)]
+
+
+class DoubleDepthwiseBottleneck(DepthwiseBottleneck):
+    """Figure 4 (b): a second depthwise convolution in the bottleneck."""
+
+    depthwise_convolutions = 2
 
 
 class InvertedLowDepthwise(Bottleneck):
@@ -147,17 +142,9 @@ class InvertedLowDepthwise(Bottleneck):
     expansion, as linear bottlenecks ask for; the block ends linear.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        stride: int = 1,
-        ratio: int = 6,
-        identity_multiplier: float = 1.0,
-        affine: bool = True,
-    ):
+    def chain(self, in_channels: int, out_channels: int, stride: int, ratio: int, affine: bool) -> list[nn.Module]:
         wide = ratio * in_channels
-        layers = [
+        return [
             *depthwise(in_channels, 1, affine),
             nn.ReLU6(),
             *conv_norm(in_channels, wide, affine=affine),
@@ -165,4 +152,3 @@ class InvertedLowDepthwise(Bottleneck):
             *conv_norm(wide, out_channels, affine=affine),
             *depthwise(out_channels, stride, affine),
         ]
-        super().__init__(layers, stride == 1 and in_channels == out_channels, identity_multiplier)

@@ -4,10 +4,11 @@ from torch import nn
 
 from search_spaces.blocks import (
     DepthwiseBottleneck,
+    DoubleDepthwiseBottleneck,
     InvertedLowDepthwise,
     InvertedResidual,
+    ReleasedSandglass,
     Sandglass,
-    released_hidden_channels,
 )
 from search_spaces.operator import register_operator
 
@@ -33,7 +34,7 @@ def sandglass(channels: int, stride: int, affine: bool) -> nn.Module:
 @register_operator("sandglass_released", label="SGBlock released", kind="bottleneck")
 def sandglass_released(channels: int, stride: int, affine: bool) -> nn.Module:
     """The sandglass with the hidden width of the authors' released code."""
-    return Sandglass(channels, channels, stride, affine=affine, hidden=released_hidden_channels(channels, 6))
+    return ReleasedSandglass(channels, channels, stride, affine=affine)
 
 
 @register_operator("sandglass_half", label="SGBlock 1/2", kind="bottleneck")
@@ -51,7 +52,7 @@ def bottleneck_depthwise(channels: int, stride: int, affine: bool) -> nn.Module:
 @register_operator("bottleneck_depthwise2", label="Bottleneck (b)", kind="bottleneck")
 def bottleneck_depthwise2(channels: int, stride: int, affine: bool) -> nn.Module:
     """Figure 4 (b)."""
-    return DepthwiseBottleneck(channels, channels, stride, affine=affine, depthwise_convolutions=2)
+    return DoubleDepthwiseBottleneck(channels, channels, stride, affine=affine)
 
 
 @register_operator("inverted_low_depthwise", label="Inverted (c)", kind="bottleneck")

@@ -176,8 +176,7 @@ class FusedSums(torch.autograd.Function):
             total, moment = moments[m]
             for k, chain in enumerate(sums.own[m]):
                 scale = table[m, len(sums.shared) + k]
-                arguments = (k, g, total, moment[k], scale, x, dx, wants_x, wants[id(chain)])
-                dx, found[id(chain)] = own.backward(*arguments)
+                dx, found[id(chain)] = own.backward(k, g, total, moment[k], scale, x, dx, wants_x, wants[id(chain)])
         dparameters = [
             value if want else None
             for chain in sums.chains()
@@ -265,8 +264,7 @@ def _share_threads() -> None:
 
 def _identity(x):
     zeros = np.zeros(kernels.whole_lanes(x.shape[3]), _dtype(x))
-    ones = zeros.copy()
-    ones[: x.shape[3]] = 1
+    ones = (np.arange(len(zeros)) < x.shape[3]).astype(zeros.dtype)
     return kernels.Norm(ones, zeros, zeros, ones)
 
 
@@ -276,8 +274,7 @@ def _forward(unit: Unit, x, before, y):
     norm = unit.norm
     if N * H * W < 2:
         raise ValueError(f"BatchNorm needs more than one value a channel in training, not shape {(N, D, H, W)}")
-    empty = _nothing(x)
-    statistics = (empty, empty, 0.0)
+    statistics = (_nothing(x), _nothing(x), 0.0)
     if norm.track_running_stats:
         norm.num_batches_tracked.add_(1)
         statistics = (norm.running_mean.numpy(), norm.running_var.numpy(), norm.momentum)

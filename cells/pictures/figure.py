@@ -81,15 +81,15 @@ def draw_genotype(
         dots = [build(layout) for build, layout in zip(builds, fitted.layouts, strict=True)]
         files[f"{figure}.dot"] = "\n".join(dots).encode()
         for file_format, programs in renderers.items():
-            files[f"{figure}.{file_format}"] = (
-                _joined(dots, file_format, fitted, points, dots_per_inch)
-                if together
-                else render(dots[0], file_format, programs, dots_per_inch)
-            )
+            files[f"{figure}.{file_format}"] = _picture(dots, file_format, programs, fitted, points, dots_per_inch)
     return write_files(files, folder)
 
 
-def _joined(dots: list[str], file_format: str, fitted: Fitted, width: float | None, dots_per_inch: int) -> bytes:
+def _picture(
+    dots: list[str], file_format: str, programs: list[str], fitted: Fitted, width: float | None, dots_per_inch: int
+) -> bytes:
+    if len(dots) == 1:
+        return render(dots[0], file_format, programs, dots_per_inch)
     part_format = "png" if file_format == "png" else "svg"
     parts = [render(dot, part_format, find_renderers(part_format), dots_per_inch) for dot in dots]
     gap = GAP_POINTS * fitted.text_points / TEXT_POINTS

@@ -1,4 +1,4 @@
-"""The pages under docs/ keep their word: commands are taken, code runs, links lead somewhere, claims have a place."""
+"""README.md and docs/ keep their word: commands are taken, code runs, links lead somewhere, claims have a place."""
 
 import ast
 import re
@@ -13,17 +13,23 @@ import yaml
 from IPython.core.interactiveshell import InteractiveShell
 from PIL import Image
 
-import cli
+import benchmark_search
 from cells.genotype_file import load_genotype
 from nas import config
-from nas.experiment import estimate
+from nas.commands import command_line, table9
+from nas.commands.search import search
+from nas.commands.train import train
+from nas.config import SearchConfig, TrainConfig, build_config, read_preset
+from nas.experiment.estimate import Estimate
+from nas.statistics import compare_paired, runs_needed
 from nas.tables.table9.jobs import Protocol
 from project_root import ROOT
 from search_spaces import load_plugin, load_space
 
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-RUNS = ("search.py", "train_genotype.py")
+ALL_PAGES = PAGES | {"README.md": README}
+PLANNED = ("search.py", "train_genotype.py", "scripts/reproduce_table9.py")
 OTHER_PROGRAMS = ("pip", "pytest", "ray", "tensorboard", "xdg-open")  # not ours: named, not run
 TINY = ["--data", "digits", "--channels", "2", "--layers", "3", "--epochs", "1", "--batch-size", "32", "--threads", "1"]
 TINY += ["--train-images", "64", "--no-compile", "--device", "cpu"]
@@ -36,8 +42,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 def shell_commands() -> list[tuple[str, str]]:
     """(page, command) for each line of each page's shell blocks; a line that ends with \\ goes on."""
-    pages = PAGES | {"README.md": README}
-    joined = {page: "".join(blocks(text, "sh")).replace("\\\n", " ") for page, text in pages.items()}
+    joined = {page: "".join(blocks(text, "sh")).replace("\\\n", " ") for page, text in ALL_PAGES.items()}
     lines = [(page, line.partition(" # ")[0].strip()) for page, text in joined.items() for line in text.splitlines()]
     return [(page, part.strip()) for page, line in lines if line for part in line.split("&&")]
 
@@ -52,13 +57,23 @@ def script_and_arguments(command: str) -> tuple[str, list[str]]:
     return words[start], words[start + 1 :]
 
 
-COMMANDS = [
-    (page, command)
-    for page, command in shell_commands()
+# Each command once, or once for each example of a space on its page
+COMMANDS = {
+    (command, *blocks(ALL_PAGES[page], "yaml")): page
+    for page, command in reversed(shell_commands())
     if script_and_arguments(command)[0]
     and page != "using-a-trained-network.md"  # one after another in test_export.py
     and "scripts/export_network.py" not in command  # there, too: ONNX takes its time
-]
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_estimates():
+    """To estimate what a tiny run takes, takes longer than that run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in ("search", "training"):
+            patch.setattr(f"nas.experiment.plan.estimate_{kind}", lambda *_: Estimate(1, 1, 1, 1))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +82,8 @@ def finished_runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stranger")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert cli.search(["--space", "darts+sandglass", "--order", "1", *TINY]) == 0
-        assert cli.train(["runs/search/darts+sandglass/seed0", "--test-images", "32", *TINY]) == 0
+        assert search(["--space", "darts+sandglass", "--order", "1", *TINY]) == 0
+        assert train(["runs/search/darts+sandglass/seed0", "--test-images", "32", *TINY]) == 0
     return folder / "runs"
 
 
@@ -91,20 +106,16 @@ def strangers_folder(tmp_path, monkeypatch, finished_runs):
     return tmp_path
 
 
-@pytest.mark.parametrize(("page", "command"), COMMANDS)
-def test_a_command_is_taken_by_the_program(page, command, strangers_folder, monkeypatch):
-    script, arguments = script_and_arguments(command)
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_a_command_is_taken_by_the_program(command, strangers_folder, monkeypatch):
+    line, *spaces = command
+    script, arguments = script_and_arguments(line)
     assert (ROOT / script).is_file()
-    if page == "README.md":
-        Path("my_space.yaml").write_text(blocks(README, "yaml")[0])
-    if script in RUNS and "--dry-run" not in arguments:
-        small = [*TINY[2:], "--train-images", "8"] if "--data" in arguments else TINY  # the photos
-        arguments += [*small, "--run-dir", "new", "--no-report", *(["--order", "1"] if script == "search.py" else [])]
-    if script == "scripts/reproduce_table9.py" and "--dry-run" not in arguments:
-        arguments.append("--dry-run")  # test_table9.py and test_table9_ray.py carry them out
+    for space in spaces:
+        Path("my_space.yaml").write_text(space)
+    if script in PLANNED and "--dry-run" not in arguments:
+        arguments.append("--dry-run")  # finished_runs and test_table9.py carry them out
     here = [re.sub(r"^cuda(:\d)?$", "cpu", argument) for argument in arguments]
-    for name in ("estimate_search", "estimate_training"):
-        monkeypatch.setattr(f"nas.experiment.plan.{name}", lambda *_: estimate.Estimate(1, 1, 1, 1))
     monkeypatch.setattr(sys, "argv", [script, *here])
     try:
         runpy.run_path(str(ROOT / script), run_name="__main__")
@@ -121,12 +132,14 @@ def test_the_notebooks_lines_search_and_train_and_keep_the_block(tmp_path, monke
     monkeypatch.setattr(config, "_PRESET_FOLDER", presets)
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.chdir(tmp_path)
-    (lines,) = blocks(PAGES["as-a-library.md"], "python")
+    (lines,), kept = (blocks(PAGES["as-a-library.md"], language) for language in ("python", "ipython"))
     assert len([line for line in lines.splitlines() if line.strip()]) <= 12
     shell = InteractiveShell.instance()
     try:
         shell.run_cell(lines).raise_error()
         shown = [shell.run_cell(name).result._repr_html_() for name in ("found", "trained")]
+        for cell in kept:
+            shell.run_cell(cell).raise_error()
     finally:
         InteractiveShell.clear_instance()
     assert shown[0].count("<img") == 2 and shown[1].count("<tr>") == 4
@@ -142,8 +155,6 @@ def test_the_operators_page_shows_a_plugin_and_a_space_that_work(strangers_folde
 
 def test_the_table_page_counts_as_its_test_does():
     text = PAGES["reproducing-table-9.md"]
-    from nas.statistics import compare_paired, runs_needed
-
     for runs, least in ((3, "0.25"), (4, "0.125"), (5, "0.0625"), (6, "0.031")):
         found = compare_paired([0.0] * runs, [1.0 + run for run in range(runs)])
         assert found["p"] == found["least_p"] and f"{found['p']:.3g}".startswith(least.rstrip("0")[:5])
@@ -153,14 +164,59 @@ def test_the_table_page_counts_as_its_test_does():
     assert Protocol().searches == 4
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_is_short_and_its_links_and_files_exist(page):
-    text = PAGES[page]
-    assert len(text.splitlines()) < 100 and text.startswith("# ")
+@pytest.mark.parametrize("page", ALL_PAGES)
+def test_a_page_is_short_and_its_links_files_and_tests_exist(page):
+    text, folder = ALL_PAGES[page], ROOT if page == "README.md" else ROOT / "docs"
+    assert len(text.splitlines()) < (200 if page == "README.md" else 100) and text.startswith("# ")
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
-        assert (ROOT / "docs" / target).exists(), target
-    for name in re.findall(r"\b(?:scripts|nas|cells|search_spaces|tests)/\w+\.(?:py|yaml)", text):
+        assert (folder / target).exists(), target
+    for name in re.findall(r"\b(?:scripts|nas|cells|search_spaces|tests)/[\w/]+\.(?:py|yaml)", text):
         assert (ROOT / name).is_file(), name
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
+        assert f"\ndef {name}(" in (ROOT / file).read_text(encoding="utf-8"), name
+
+
+def test_flags_that_the_text_names_exist():
+    parsers = [command_line.settings_parser("", "", kind) for kind in (SearchConfig, TrainConfig)]
+    actions = [
+        action for parser in (*parsers, table9._parser(), benchmark_search.build_parser()) for action in parser._actions
+    ]
+    known = {flag for action in actions for flag in action.option_strings}
+    for source in [
+        *(ROOT / "nas" / "commands").glob("*.py"),
+        *(ROOT / "scripts").glob("*.py"),
+    ]:  # of the small commands
+        known |= set(re.findall(r'add_argument\(\s*"(--[a-z-]+)"', source.read_text(encoding="utf-8")))
+    for page, text in ALL_PAGES.items():
+        assert set(re.findall(r"`(--[a-z-]+)", text)) <= known, page
+
+
+LINES = [line for block in blocks(README, "sh") for line in block.splitlines()]
+
+
+def test_the_first_command_of_the_readme_installs_and_searches_and_the_second_runs_the_tests():
+    assert LINES[0] == "pip install -e '.[test]' && python search.py --space darts+sandglass --preset quick"
+    assert LINES[1] == "pytest" and blocks(README, "sh")[1] == "pytest\n"
+    script = (ROOT / ".ci" / "run").read_text()  # which runs that command
+    (pattern,) = re.findall(r"awk '(.*)' README.md", script)
+    assert "block == 2" in pattern
+
+
+def test_the_readmes_plugin_keeps_the_operator_contract_in_about_15_lines(strangers_folder):
+    assert load_plugin("ghost.py").operators == ("ghost_3x3",)
+    assert len([line for line in Path("ghost.py").read_text().splitlines() if line.strip()]) <= 17
+
+
+@pytest.mark.parametrize("preset", ["paper", "cpu", "quick"])
+def test_the_table_of_presets_says_what_they_set(preset):
+    (row,) = [line for line in README.splitlines() if line.startswith(f"| `{preset}`")]
+    cells = row.split("|")
+    for cell, command, kind in ((cells[3], "search", SearchConfig), (cells[4], "train", TrainConfig)):
+        settings = build_config(kind, [(preset, read_preset(preset, command))])
+        stated = [f"{settings.layers} cells", f"{settings.channels} channels", f"{settings.epochs} epochs"]
+        stated += [f"{settings.train_images:,} images"] if settings.train_images else []
+        assert cell.strip().split(", ") == sorted(stated, key=lambda words: "images" not in words)
+    assert settings.image_size is None or f"{settings.image_size}x{settings.image_size} pixels" in cells[2]
 
 
 PLACES = re.findall(r"`(\w+)` in \[[^\]]+\]\(\.\./([^)]+)\)", PAGES["what-we-changed-against-the-paper.md"])
