@@ -1,4 +1,4 @@
-"""The bottleneck blocks of search_spaces/blocks.py as operators: equal widths in and out, one name for each variant."""
+"""The bottleneck blocks as operators: equal widths in and out, one name for each variant."""
 
 from torch import nn
 

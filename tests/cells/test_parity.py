@@ -64,7 +64,10 @@ def after_steps(steps, operators, order, dtype) -> dict[str, list[torch.Tensor]]
     return {"ours": state.supernet.alphas(), "textbook": textbook.alphas(), "start": start}
 
 
-@pytest.mark.parametrize(("operators", "steps"), [(ONE_OF_EACH, 3), pytest.param(BUILT_IN, 20, marks=slow)])
+@pytest.mark.parametrize(
+    ("operators", "steps"),
+    [pytest.param(ONE_OF_EACH, 3, id="one of each"), pytest.param(BUILT_IN, 20, id="all", marks=slow)],
+)
 @pytest.mark.parametrize("order", [1, 2])
 def test_the_alphas_of_every_operator_and_a_plug_in_are_the_textbook_s(order, operators, steps, plugged):
     results = after_steps(steps, [*operators, "plugged"], order, torch.float64)
@@ -81,6 +84,7 @@ def test_the_alphas_of_every_operator_and_a_plug_in_are_the_textbook_s(order, op
         pytest.param(BUILT_IN, 20, 1, 0.9, marks=slow),
         pytest.param(BUILT_IN, 20, 2, 0.5, marks=slow),
     ],
+    ids=["one of each, order 1", "one of each, order 2", "all, order 1", "all, order 2"],
 )
 def test_in_single_precision_the_alphas_move_the_same_way(operators, steps, order, cosine):
     """Not to the same place: Adam makes a step of every rounding error in a small gradient, and the second order's

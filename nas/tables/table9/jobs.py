@@ -27,13 +27,15 @@ from nas.config import (
     build_config,
     read_settings,
 )
+from nas.data.datasets import load_data
 from nas.experiment.answer import answer
 from nas.experiment.request import Layer, Request, settings_layers
 from nas.run.begin import check_data as check_run_data
 from nas.run.exit_status import exit_status
 from nas.run.folder import RunDir
 from search_spaces.errors import InputError
-from search_spaces.space import SearchSpace
+from search_spaces.plugins import load_plugin, plugins_of
+from search_spaces.space import SearchSpace, load_space
 
 FAILED = 1  # exit status: a job failed, so the table lacks it
 SHARED = ("preset", "config", "data", "image_size", "device", "threads")  # given for all jobs alike
@@ -145,10 +147,8 @@ def plan_jobs(flags: dict[str, Any]) -> Plan:
 
     Runs the plug-ins and loads the spaces. Raises InputError if a setting or a space is not valid.
     """
-    from search_spaces.plugins import load_plugin
-    from search_spaces.space import load_space
-
-    configs = {stage: _configure(stage, flags) for stage in ("search", "select", "train")}
+    kinds: dict[str, type[Settings]] = {"search": SearchConfig, "select": TrainConfig, "train": TrainConfig}
+    configs = {stage: build_config(kind, _layers(stage, flags, Settings)) for stage, kind in kinds.items()}
     protocol = build_config(Protocol, _layers("table9", flags, Protocol))
     for path in configs["search"].plugin:
         load_plugin(path)
@@ -187,11 +187,6 @@ def plan_jobs(flags: dict[str, Any]) -> Plan:
     return Plan(tuple(ordered), selections, protocol)
 
 
-def _configure(stage: str, flags: dict[str, Any]) -> Settings:
-    kind = SearchConfig if stage == "search" else TrainConfig
-    return build_config(kind, _layers(stage, flags, Settings))
-
-
 def _layers(section: str, flags: dict[str, Any], kind: type[BaseModel]) -> tuple[Layer, ...]:
     """Settings of the preset, of `--config` and of the flags that `kind` knows."""
     given = {name: flags[name] for name in kind.model_fields if flags.get(name) is not None}
@@ -200,14 +195,11 @@ def _layers(section: str, flags: dict[str, Any], kind: type[BaseModel]) -> tuple
 
 def check_unchanged(job: Job) -> None:
     """Raises InputError if the run in the job's folder is not the one asked for: a table does not mix settings."""
-    from search_spaces.plugins import plugins_of
-    from search_spaces.space import load_space
-
     if not job.run.exists():
         return
     advice = "give --out another folder, or remove that one"
-    kind, section = (SearchConfig, "search") if job.stage == "search" else (TrainConfig, "train")
-    stored = build_config(kind, [(str(job.run.config), read_settings(job.run.config, section))])
+    kept = read_settings(job.run.config, job.config.command)
+    stored = build_config(type(job.config), [(str(job.run.config), kept)])
     for name, before in stored.model_dump(exclude=set(RUN_CONTROL)).items():
         now = getattr(job.config, name)
         if now != before:
@@ -228,8 +220,6 @@ def check_unchanged(job: Job) -> None:
 
 def check_data(jobs: Sequence[Job]) -> None:
     """Raises InputError if the jobs that are left have no data, or other data than those that were begun."""
-    from nas.data.datasets import load_data
-
     if all(job.run.is_finished() for job in jobs):
         return
     loaded: dict[tuple, Any] = {}

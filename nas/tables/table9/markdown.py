@@ -41,10 +41,7 @@ def to_markdown(content: dict[str, Any], plan: Plan) -> str:
 
 
 def _results_table(spaces: dict[str, Any]) -> str:
-    rows: list[list[Any]] = [
-        ["row", "space", "test error %, paper", "selected cell", "random cells", "parameters M, paper"]
-    ]
-    rows[0] += ["found cells at 36 channels, 20 cells", "selected as trained", "random as trained"]
+    rows: list[list[Any]] = []
     for name, space in spaces.items():
         summary = space["summary"]
         paper, trained, random = summary.get("paper", {}), summary["retrained"], summary["random"]
@@ -53,7 +50,8 @@ def _results_table(spaces: dict[str, Any]) -> str:
         row += [paper.get("parameters_millions")]
         row += [_spread(summary["found_cells_36_channels_20_layers"]["parameters"], 1e6, 2)]
         rows.append([*row, *(_spread(side["parameters"], 1e6, 3) for side in (trained, random))])
-    return _markdown_table(rows)
+    head = "row | space | test error %, paper | selected cell | random cells | parameters M, paper"
+    return _table(f"{head} | found cells at 36 channels, 20 cells | selected as trained | random as trained", rows)
 
 
 def _spread(found: dict[str, Any], scale: float, digits: int) -> str | None:
@@ -68,34 +66,32 @@ def _spread(found: dict[str, Any], scale: float, digits: int) -> str | None:
 
 
 def _usage_table(spaces: dict[str, Any]) -> str:
-    rows: list[list[Any]] = [["space", "cell", "edges", "each by chance", "found"]]
+    rows: list[list[Any]] = []
     for name, space in spaces.items():
         for kind, usage in space["summary"]["operators"].items():
             counts = sorted(usage["counts"].items(), key=lambda pair: -pair[1])
             said = ", ".join(f"{operator} {count}" for operator, count in counts if count)
             rows.append([name, kind, usage["edges"], f"{usage['by_chance']:.1f}", said or None])
-    return _markdown_table(rows)
+    return _table("space | cell | edges | each by chance | found", rows)
 
 
 def _removal_table(spaces: dict[str, Any]) -> str:
-    rows: list[list[Any]] = [["space", "points, mean over the searches"]]
+    rows: list[list[Any]] = []
     for name, space in spaces.items():
         found = space["summary"]["error_points_without_operator"]
         ordered = sorted(found.items(), key=lambda pair: -pair[1]["mean"])
         rows.append([name, ", ".join(f"{operator} {points['mean']:+.1f}" for operator, points in ordered) or None])
-    return _markdown_table(rows)
+    return _table("space | points, mean over the searches", rows)
 
 
 def _budget_table(spaces: dict[str, Any]) -> str:
-    rows: list[list[Any]] = [
-        ["space", "stage", "epochs", "training images", "test images", "held out", "pixels", "channels", "cells"]
-    ]
-    rows[0] += ["order", "seeds", "minutes in all", "device"]
+    rows: list[list[Any]] = []
     for name, space in spaces.items():
         for stage, done in space["summary"]["budget"].items():
             seeds, minutes = ", ".join(map(str, done["seeds"])), f"{done['seconds'] / 60:.1f}"
             rows.append([name, STAGES[stage], *map(done.get, BUDGET), seeds, minutes, done["device"]])
-    return _markdown_table(rows)
+    head = "space | stage | epochs | training images | test images | held out | pixels | channels | cells"
+    return _table(f"{head} | order | seeds | minutes in all | device", rows)
 
 
 def _differences_from_paper(data: str, plan: Plan) -> list[str]:
@@ -122,7 +118,6 @@ def _differences_from_paper(data: str, plan: Plan) -> list[str]:
     return lines
 
 
-def _markdown_table(rows: Sequence[Sequence[Any]]) -> str:
-    lines = ["| " + " | ".join("—" if cell is None else str(cell) for cell in row) + " |" for row in rows]
-    lines.insert(1, "|" + "---|" * len(rows[0]))
-    return "\n".join(lines)
+def _table(head: str, rows: Sequence[Sequence[Any]]) -> str:
+    texts = [" | ".join("—" if cell is None else str(cell) for cell in row) for row in rows]
+    return "\n".join([f"| {head} |", "|" + "---|" * len(head.split(" | ")), *(f"| {text} |" for text in texts)])
