@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from cells.genotype_file import load_genotype
-from nas.commands import genotypes as tools
+from nas.commands.genotypes import describe_genotype, draw_cells
+from nas.commands.operators import check_operator, list_operators
 from project_root import ROOT
 
 SMALL = ("--channels", "4", "--layers", "3")  # counted in a moment
@@ -34,7 +35,7 @@ def one_line(capsys, status):
 
 
 def test_describe_genotype_prints_the_published_counts_and_the_operators_of_each_cell(capsys):
-    assert tools.describe_genotype(["darts_v2"]) == 0
+    assert describe_genotype(["darts_v2"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["parameters"] == 3_349_342
     assert printed["parameters_with_auxiliary"] == 3_825_768
@@ -48,7 +49,7 @@ def test_describe_genotype_prints_the_published_counts_and_the_operators_of_each
 def test_describe_genotype_counts_the_network_that_is_asked_for(capsys):
     counts = []
     for size in ([], ["--classes", "11"], ["--image-size", "64"], ["--channels", "8"], ["--layers", "4"]):
-        assert tools.describe_genotype(["darts_v2", *SMALL, *size]) == 0
+        assert describe_genotype(["darts_v2", *SMALL, *size]) == 0
         counts.append(json.loads(capsys.readouterr().out))
     small, classes, pixels, wide, deep = counts
     assert classes["parameters"] - small["parameters"] == 4 * 4 * 4 + 1  # one more row of the classifier, with its bias
@@ -63,13 +64,13 @@ def test_describe_genotype_reads_a_name_a_file_and_a_printed_notation_alike(tmp_
     file.write_text(genotype.to_json())
     printed = []
     for argument in ("DARTS_V2", str(file), genotype.to_notation()):
-        assert tools.describe_genotype([argument, *SMALL]) == 0
+        assert describe_genotype([argument, *SMALL]) == 0
         printed.append(capsys.readouterr().out)
     assert len(set(printed)) == 1
 
 
 def test_a_run_folder_brings_its_plugins(run_folder, capsys):
-    assert tools.describe_genotype([str(run_folder), *SMALL]) == 0
+    assert describe_genotype([str(run_folder), *SMALL]) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)["operators"]["normal"] == {"ghost_3x3": 1, "skip_connect": 1}
     assert "ghost.py was run" in printed.err
@@ -78,12 +79,12 @@ def test_a_run_folder_brings_its_plugins(run_folder, capsys):
 def test_a_genotype_file_needs_the_plugin_that_its_operator_is_from(run_folder, tmp_path, capsys):
     file = tmp_path / "cell.json"
     (run_folder / "genotype.json").rename(file)
-    assert "ghost_3x3" in one_line(capsys, tools.describe_genotype([str(file)]))
-    assert tools.describe_genotype([str(file), "--plugin", str(run_folder / "plugins" / "ghost.py")]) == 0
+    assert "ghost_3x3" in one_line(capsys, describe_genotype([str(file)]))
+    assert describe_genotype([str(file), "--plugin", str(run_folder / "plugins" / "ghost.py")]) == 0
 
 
 def test_draw_cells_writes_the_formats_that_are_asked_for(tmp_path, capsys):
-    assert tools.draw_cells(["darts_v2", "--out", str(tmp_path / "new" / "pictures"), "--format", "svg"]) == 0
+    assert draw_cells(["darts_v2", "--out", str(tmp_path / "new" / "pictures"), "--format", "svg"]) == 0
     names = {path.name for path in (tmp_path / "new" / "pictures").iterdir()}
     assert names == {"normal.dot", "normal.svg", "reduce.dot", "reduce.svg"}
     assert "normal.svg" in capsys.readouterr().out
@@ -91,14 +92,14 @@ def test_draw_cells_writes_the_formats_that_are_asked_for(tmp_path, capsys):
 
 def test_draw_cells_titles_a_published_cell_with_its_name_and_a_found_one_with_its_seed(run_folder, tmp_path):
     for argument, title in (("DARTS_V2", "darts_v2"), (str(run_folder), "mine, seed 3")):
-        assert tools.draw_cells([argument, "--out", str(tmp_path / "out"), "--format", "svg"]) == 0
+        assert draw_cells([argument, "--out", str(tmp_path / "out"), "--format", "svg"]) == 0
         assert title in (tmp_path / "out" / "normal.dot").read_text()
     assert "Ghost" in (tmp_path / "out" / "normal.dot").read_text()  # the plug-in's label
 
 
 def test_draw_cells_draws_a_figure_for_a_paper_with_both_cells_in_grey(tmp_path, capsys):
     arguments = ["darts_v2", "--out", str(tmp_path), "--width", "column", "--together", "--style", "grey"]
-    assert tools.draw_cells([*arguments, "--format", "svg", "pdf"]) == 0
+    assert draw_cells([*arguments, "--format", "svg", "pdf"]) == 0
     assert capsys.readouterr().out.split() == [str(tmp_path / f"cells.{kind}") for kind in ("dot", "svg", "pdf")]
     assert 'width="238.11pt"' in (tmp_path / "cells.svg").read_text()
     assert "#E69F00" not in (tmp_path / "cells.dot").read_text()
@@ -106,7 +107,7 @@ def test_draw_cells_draws_a_figure_for_a_paper_with_both_cells_in_grey(tmp_path,
 
 def test_draw_cells_draws_several_genotypes_each_in_a_folder_of_its_name(run_folder, tmp_path, capsys):
     out = tmp_path / "out"
-    assert tools.draw_cells(["DARTS_V2", str(run_folder), "--out", str(out), "--format", "svg"]) == 0
+    assert draw_cells(["DARTS_V2", str(run_folder), "--out", str(out), "--format", "svg"]) == 0
     drawn = {path.relative_to(out).as_posix() for path in out.glob("*/*.svg")}
     names = ("darts_v2", f"{run_folder.parent.name}-search")
     assert drawn == {f"{name}/{kind}.svg" for name in names for kind in ("normal", "reduce")}
@@ -114,7 +115,7 @@ def test_draw_cells_draws_several_genotypes_each_in_a_folder_of_its_name(run_fol
 
 
 def test_list_operators_shows_names_labels_and_costs(write_plugin, capsys):
-    assert tools.list_operators(["--plugin", str(write_plugin())]) == 0
+    assert list_operators(["--plugin", str(write_plugin())]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = {line.split()[0]: line.split() for line in lines[1:-1]}
     # Parameters at C=16 and C=36: the closed forms sandglass(h) = 2Ch + 2h + 24C and sep_3 = 2(9C + C^2 + 2C).
@@ -125,7 +126,7 @@ def test_list_operators_shows_names_labels_and_costs(write_plugin, capsys):
 
 
 def test_check_operator_says_what_it_checked_and_what_the_operator_costs(write_plugin, capsys):
-    assert tools.check_operator(["ghost_3x3", "--plugin", str(write_plugin())]) == 0
+    assert check_operator(["ghost_3x3", "--plugin", str(write_plugin())]) == 0
     printed = capsys.readouterr().out
     for words in ("ghost_3x3", "Ghost", "stride 1 and 2", "in place", "gradients", "affine=False", "multiply-adds"):
         assert words in printed
@@ -140,31 +141,31 @@ from search_spaces import register_operator
 def always_strided(channels, stride, affine):
     return nn.AvgPool2d(2)
 """
-    status = tools.check_operator(["always_strided", "--plugin", str(write_plugin(source, "strided.py"))])
+    status = check_operator(["always_strided", "--plugin", str(write_plugin(source, "strided.py"))])
     assert "must return (2, 16, 8, 8)" in one_line(capsys, status)
 
 
 @pytest.mark.parametrize(
     ("command", "arguments", "words"),
     [
-        ("describe_genotype", [], "GENOTYPE"),
-        ("describe_genotype", ["darts_v3"], "darts_v2"),
-        ("describe_genotype", ["darts_v2", "--channels", "0"], "at least 1"),
-        ("describe_genotype", ["darts_v2", "--layers", "many"], "whole number"),
-        ("describe_genotype", ["darts_v2", "--chanels", "4"], '"--channels"'),
-        ("describe_genotype", ["darts_v2", "--plugin", "missing.py"], "missing.py"),
-        ("draw_cells", ["darts_v2"], "--out"),
-        ("draw_cells", ["darts_v2", "--out", "x", "--format", "gif"], "svg, png, pdf"),
-        ("draw_cells", ["darts_v2", "--out", "x", "--width", "colum"], "column"),
-        ("draw_cells", ["darts_v2", "--out", "x", "--style", "gray"], "grey"),
-        ("draw_cells", ["darts_v2", "DARTS_V2", "--out", "x"], "would both be drawn"),
-        ("check_operator", ["sandglas"], '"sandglass"'),
-        ("list_operators", ["sandglass"], "sandglass"),
+        (describe_genotype, [], "GENOTYPE"),
+        (describe_genotype, ["darts_v3"], "darts_v2"),
+        (describe_genotype, ["darts_v2", "--channels", "0"], "at least 1"),
+        (describe_genotype, ["darts_v2", "--layers", "many"], "whole number"),
+        (describe_genotype, ["darts_v2", "--chanels", "4"], '"--channels"'),
+        (describe_genotype, ["darts_v2", "--plugin", "missing.py"], "missing.py"),
+        (draw_cells, ["darts_v2"], "--out"),
+        (draw_cells, ["darts_v2", "--out", "x", "--format", "gif"], "svg, png, pdf"),
+        (draw_cells, ["darts_v2", "--out", "x", "--width", "colum"], "column"),
+        (draw_cells, ["darts_v2", "--out", "x", "--style", "gray"], "grey"),
+        (draw_cells, ["darts_v2", "DARTS_V2", "--out", "x"], "would both be drawn"),
+        (check_operator, ["sandglas"], '"sandglass"'),
+        (list_operators, ["sandglass"], "sandglass"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(command, arguments, words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert words in one_line(capsys, getattr(tools, command)(arguments))
+    assert words in one_line(capsys, command(arguments))
     assert not list(tmp_path.iterdir())
 
 
