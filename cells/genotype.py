@@ -91,6 +91,10 @@ class Genotype:
         head = f'"format": {FORMAT}, "space": {json.dumps(self.space)}'
         return f'{{{head},\n{cells},\n "found_by": {json.dumps(dict(self.found_by))}}}\n'
 
+    def has_notation(self) -> bool:
+        """Whether each node has two edges, as papers' notation needs."""
+        return all(len(edges) == 2 for cell in self.cells.values() for edges in cell.nodes)
+
     def to_notation(self) -> str:
         """`Genotype(normal=[…], normal_concat=[…], reduce=[…], reduce_concat=[…])`, as papers print it.
 

@@ -48,7 +48,7 @@ def _describe_outcome(plan: Plan, record: Record) -> list[str]:
             f"pictures  {run.diagrams / 'normal.svg'}, {run.diagrams / 'reduce.svg'} (and .png)",
         ]
         genotype = record.read_genotype()
-        if all(len(edges) == 2 for cell in genotype.cells.values() for edges in cell.nodes):
+        if genotype.has_notation():
             lines.append(f"printed   {genotype.to_notation()}")
         report, after = "report    ", [f"next      {training_command(plan.config, run.path, plan.request.preset)}"]
     else:

@@ -10,8 +10,7 @@ from PIL import Image
 
 from cells.genotype import Genotype
 from cells.pictures.supernet_picture import draw_supernet_cells
-from nas.config import read_settings
-from nas.report.rows import checked_cells, operator_weights
+from nas.report.rows import checked_cells, operator_weights, search_settings
 from nas.run.files import write_atomically
 from nas.run.folder import RunDir
 from search_spaces.errors import InputError
@@ -37,7 +36,7 @@ def search_frames(run: RunDir) -> list[Image.Image]:
         raise InputError(f"{run.path} is not the run folder of a search; give one, such as runs/search/darts/seed0")
     if not run.rows("alphas"):
         raise InputError(f"{run.path} has no finished epoch yet; wait for its first one, or go on with --resume")
-    space, epochs = load_space(run.space), read_settings(run.config, "search")["epochs"]
+    space, epochs = load_space(run.space), search_settings(run).epochs
     taken = run.result().get("genotype_after_epochs", epochs) if run.is_finished() else epochs
     try:
         metrics = {row["epoch"]: row for row in run.rows("metrics")}

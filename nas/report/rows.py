@@ -10,9 +10,10 @@ import torch
 
 from cells.genotype import KINDS, Genotype
 from cells.genotype_file import genotype_of
-from cells.relaxation import softmax
+from nas.config import SearchConfig, build_config, read_settings
 from nas.run.folder import RunDir
 from nas.run.upgrade import cells_by_epoch
+from nas.search.strategies import strategy_of
 from search_spaces.errors import InputError
 from search_spaces.space import SearchSpace
 
@@ -29,13 +30,18 @@ def metrics(run: RunDir) -> list[dict[str, Any]]:
     return rows
 
 
+def search_settings(run: RunDir) -> SearchConfig:
+    """Those of the search in a folder. Raises InputError if its config.yaml is damaged."""
+    return build_config(SearchConfig, [(str(run.config), read_settings(run.config, "search"))])
+
+
 def operator_weights(run: RunDir, space: SearchSpace) -> dict[int, dict[str, np.ndarray]]:
-    """For each epoch in alphas.jsonl, the softmax weights of both kinds of cell, of shape (edges, operators).
+    """For each epoch in alphas.jsonl, the operators' weights in both kinds of cell, of shape (edges, operators).
 
     Raises InputError for a line that is damaged or does not fit the space.
     """
     shape = (len(space.edges), len(space.operators))
-    found = {}
+    relax, found = strategy_of(search_settings(run)).relax, {}
     for where, row in _rows(run.path / "alphas.jsonl"):
         weights = {}
         for kind in KINDS:
@@ -45,7 +51,7 @@ def operator_weights(run: RunDir, space: SearchSpace) -> dict[int, dict[str, np.
                 alphas = np.array(math.nan)
             if alphas.shape != shape or not np.isfinite(alphas).all():
                 raise InputError(f"{where}: {kind} is not {shape[0]} rows of {shape[1]} finite alphas; {ADVICE}")
-            weights[kind] = softmax(torch.from_numpy(alphas)).numpy()
+            weights[kind] = relax(torch.from_numpy(alphas)).numpy()
         found[row["epoch"]] = weights
     return found
 

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from cells.genotype import KINDS, Genotype
-from nas.config import PRESETS, SearchConfig, build_config, read_preset, read_settings
+from cells.genotype import KINDS
+from nas.config import PRESETS, SearchConfig, read_preset
 from nas.formatting import readable_time
 from nas.report.cell_pictures import TITLES, cell_picture
 from nas.report.epochs import Epoch, describe_changes, distinct_cells, edge_names, read_epochs, slider_content
 from nas.report.figures import Chart, curves
-from nas.report.rows import column, metrics
+from nas.report.rows import column, metrics, search_settings
 from nas.report.settings import describe_state, environment_rows, settings_rows
 from nas.run.folder import RunDir
 from nas.run.next_command import training_command
@@ -22,15 +22,16 @@ def search_content(run: RunDir, identifier: str) -> dict[str, Any]:
 
     The run's plug-ins must be loaded. Raises InputError if a file of the run is damaged.
     """
-    config = build_config(SearchConfig, [(str(run.config), read_settings(run.config, "search"))])
+    config = search_settings(run)
     space = load_space(run.space)
     rows = metrics(run)
     epochs = read_epochs(run, space, rows)
     result = run.result() if run.is_finished() else None
     taken = result.get("genotype_after_epochs") if result else None
     start = next((i for i, epoch in enumerate(epochs) if epoch.number == taken), len(epochs) - 1)
+    found = epochs[start].genotype if epochs else None
     readouts = [epoch.readouts() for epoch in epochs]
-    names = list(dict.fromkeys(name for found in readouts for name in found))
+    names = list(dict.fromkeys(name for readout in readouts for name in readout))
     cells = {kind: distinct_cells(epochs, kind) for kind in KINDS}
     return {
         "kind": "search",
@@ -44,7 +45,7 @@ def search_content(run: RunDir, identifier: str) -> dict[str, Any]:
         "epochs": epochs,
         "start": start,
         "names": names,
-        "readouts": [[found.get(name, "—") for name in names] for found in readouts],
+        "readouts": [[readout.get(name, "—") for name in names] for readout in readouts],
         "cells": {kind: [cell_picture(cell, kind) for cell in found] for kind, (found, _) in cells.items()},
         "changes": {kind: describe_changes(epochs, shown) for kind, (_, shown) in cells.items()},
         "titles": TITLES,
@@ -56,7 +57,7 @@ def search_content(run: RunDir, identifier: str) -> dict[str, Any]:
         "environment": environment_rows(run),
         "result": result,
         "command": training_command(config, run.path, preset_of(config)),
-        "notation": _notation(epochs[start].genotype) if epochs else "",
+        "notation": found.to_notation() if found is not None and found.has_notation() else "",
         "summary": _summary(config, epochs[start] if epochs else None, result),
     }
 
@@ -103,14 +104,6 @@ def preset_of(config: SearchConfig) -> str | None:
         if given and all(getattr(config, key) == value for key, value in given.items()):
             return name
     return None
-
-
-def _notation(genotype: Genotype) -> str:
-    return (
-        genotype.to_notation()
-        if all(len(edges) == 2 for cell in genotype.cells.values() for edges in cell.nodes)
-        else ""
-    )
 
 
 def _summary(config: SearchConfig, epoch: Epoch | None, result: dict[str, Any] | None) -> dict[str, str]:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
+import torch
 
-from cells.genotype import Genotype
+from cells.genotype import KINDS, Genotype
+from nas.report.rows import search_settings
 from nas.run.files import write_atomically
+from nas.search.strategies import strategy_of
 from nas.statistics import summarize
 from nas.tables.table9.comparisons import beside_random, compare_all, conclusions
 from nas.tables.table9.jobs import STAGES, Job, Plan
@@ -128,7 +130,7 @@ def operator_usage(genotypes: Sequence[Genotype], space: SearchSpace) -> dict[st
         }
 
     found = {}
-    for kind in ("normal", "reduce"):
+    for kind in KINDS:
         edges = [pair for genotype in genotypes for pair in getattr(genotype, kind).edges]
         found[kind] = counted([edge.operator for _, edge in edges], len(edges))
         found[kind]["by_edge"] = {
@@ -142,15 +144,15 @@ def operator_usage(genotypes: Sequence[Genotype], space: SearchSpace) -> dict[st
 
 
 def mean_operator_weights(searches: Sequence[Job], space: SearchSpace) -> dict[str, dict[str, list[float]]]:
-    """For each kind of cell and operator: the softmax weight after each epoch, the mean over edges and searches."""
+    """For each kind of cell and operator: the weight after each epoch, the mean over edges and searches."""
     found = {}
-    for kind in ("normal", "reduce"):
+    for kind in KINDS:
         runs = [np.array([row[kind] for row in job.run.rows("alphas")]) for job in searches]
         epochs = min((len(run) for run in runs), default=0)
         alphas = np.array([run[:epochs] for run in runs])  # (searches, epochs, edges, operators)
         if not alphas.size:
             continue
-        means = softmax(alphas, axis=-1).mean((0, 2))
+        means = strategy_of(search_settings(searches[0].run)).relax(torch.from_numpy(alphas)).mean((0, 2))
         found[kind] = {name: means[:, column].tolist() for column, name in enumerate(space.operators)}
     return found
 

@@ -8,12 +8,12 @@ import torch
 from cells.discretize import RULES
 from cells.genotype import KINDS, CellGenotype, Edge
 from nas.config import SearchConfig
-from nas.run.record import InMemory
+from nas.report.rows import operator_weights
 from nas.search.architect import first_order_gradients, second_order_gradients
 from nas.search.collapse import AlphaHessian, mean_entropy
 from nas.search.search import Search, run_search
 from nas.search.strategies import STRATEGIES, Strategy, strategy_of
-from tiny_runs import SEARCH, SPACE, image_data
+from tiny_runs import SEARCH, SPACE, begin, image_data
 
 FIRST = "DARTS, first order"
 
@@ -36,7 +36,7 @@ def test_the_settings_choose_the_order_of_darts():
         found[1].name = "another"
 
 
-def test_another_one_is_followed_in_every_part(monkeypatch):
+def test_another_one_is_followed_in_every_part(tmp_path, monkeypatch):
     asked = []
 
     def gradients(supernet, train, validation, unrolling):
@@ -45,12 +45,15 @@ def test_another_one_is_followed_in_every_part(monkeypatch):
 
     monkeypatch.setitem(RULES, "skips alone", skips_alone)
     monkeypatch.setitem(STRATEGIES, FIRST, Strategy(FIRST, gradients, sharp, "skips alone"))
-    record = InMemory()
+    record = begin(tmp_path / "run", SEARCH.model_copy(update={"order": 1}), space=SPACE)
     genotype = run_search(SEARCH.model_copy(update={"order": 1}), SPACE, image_data(), record, progress=False)
     assert genotype.operators == ("skip_connect",) and len(asked) == 4  # two epochs of two steps
     for alphas, metrics in zip(record.rows("alphas"), record.rows("metrics"), strict=True):
         for kind in KINDS:
             weights = sharp(torch.tensor(alphas[kind]))
+            assert (
+                abs(operator_weights(record, SPACE)[alphas["epoch"]][kind] - weights.numpy()).max() < 1e-3
+            )  # as shown
             assert metrics[f"{kind}_entropy"] == pytest.approx(mean_entropy(weights), rel=1e-5)
     assert all(row["normal"]["nodes"][0][0] == ["skip_connect", 0] for row in record.rows("cells"))
 
