@@ -101,8 +101,7 @@ class Genotype:
         Raises InputError if a node has other than two edges, which the notation cannot say.
         """
         parts = []
-        for kind in KINDS:
-            cell = self.cells[kind]
+        for kind, cell in self.cells.items():
             if any(len(edges) != 2 for edges in cell.nodes):
                 raise InputError(f"the printed notation needs two edges at each node; the {kind} cell has others")
             parts.append(f"{kind}={[(edge.operator, edge.source) for _, edge in cell.edges]}")

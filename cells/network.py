@@ -111,8 +111,7 @@ class Network(nn.Module):
         cells = [NetworkCell(genotype.reduce if spec.reduction else genotype.normal, spec) for spec in specs]
         self.cells = nn.ModuleList(map(accelerate, cells) if execution.compiled else cells)
         self.auxiliary_index = auxiliary_index(layers)
-        head = AuxiliaryHead(specs[self.auxiliary_index].output_channels, classes) if auxiliary else None
-        self.auxiliary_head = head
+        self.auxiliary_head = AuxiliaryHead(specs[self.auxiliary_index].output_channels, classes) if auxiliary else None
         self.classifier = nn.Linear(specs[-1].output_channels, classes)
 
     def forward(self, images: torch.Tensor, drop_path_probability: float | torch.Tensor = 0.0) -> Logits:

@@ -129,10 +129,10 @@ def carry_out(command: str, run: Path, die_at: int | None, writer):
     from tqdm import tqdm
 
     from nas.commands import search as cli
-    from nas.run import checkpoint
+    from nas.run import files
 
     writes = 0
-    write, replace = checkpoint._write, os.replace
+    write, replace = files._write, os.replace
 
     def is_the_end() -> bool:
         nonlocal writes
@@ -150,7 +150,7 @@ def carry_out(command: str, run: Path, die_at: int | None, writer):
             os.kill(os.getpid(), signal.SIGKILL)
         replace(source, target)
 
-    checkpoint._write, os.replace = write_or_die, replace_or_die
+    files._write, os.replace = write_or_die, replace_or_die
     tqdm.set_lock(threading.RLock())  # one between processes would be left behind
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     arguments = COMMANDS[command].format(space=run.parent.parent / "tiny.yaml").split()

@@ -23,17 +23,18 @@ settings.load_profile("tests")
 
 def pytest_configure(config):
     """Before the two workers of a whole run start, compiles the loops once for both, unless that was done before."""
+    cache = getattr(config, "cache", None)  # missing with -p no:cacheprovider
     loops = b"".join((ROOT / "cells" / "compiled" / f"{name}.py").read_bytes() for name in ("kernels", "simd"))
     version = sha256(loops).hexdigest()
     is_whole = config.args_source == pytest.Config.ArgsSource.TESTPATHS and not config.option.collectonly
-    if is_whole and config.getoption("numprocesses", None) and config.cache.get("loops", None) != version:
+    if is_whole and cache and config.getoption("numprocesses", None) and cache.get("loops", None) != version:
         command = [sys.executable, ROOT / "tests" / "warm_loops.py"]
         started = [
             subprocess.Popen([*command, name], env=os.environ | {"PYTHONPATH": str(ROOT)})
             for name in ("float32", "float64")
         ]
         if all([process.wait() == 0 for process in started]):
-            config.cache.set("loops", version)
+            cache.set("loops", version)
 
 
 GHOST = """

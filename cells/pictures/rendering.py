@@ -64,7 +64,7 @@ def system_graphviz() -> str | None:
     """The `dot` on PATH, if it works and is Graphviz itself, not another program under that name."""
     program = shutil.which("dot")
     try:
-        version = subprocess.run([program, "-V"], capture_output=True).stderr if program else b""
+        version = _run([program, "-V"]).stderr if program else b""
     except OSError:
         return None
     return program if b"graphviz version" in version else None
@@ -87,11 +87,16 @@ def render(dot: str, file_format: str, programs: Sequence[str], dots_per_inch: i
         options = list(FORMATS["svg" if by_svglib else file_format])
         if file_format == "png":
             options.append(f"-Gdpi={dots_per_inch}")
-        drawn = subprocess.run([program, *options], input=dot.encode(), capture_output=True)
+        drawn = _run([program, *options], dot.encode())
         if drawn.returncode == 0 and drawn.stdout:
             return pdf_of(drawn.stdout) if by_svglib else drawn.stdout
     reason = drawn.stderr.decode(errors="replace").strip().split("\n")[0]
     raise InputError(f"{program} cannot draw {file_format}: {reason}; reinstall it, or ask for another format")
+
+
+def _run(command: list[str], given: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    """In a session of its own, so that Ctrl-C, or torchrun's signal to a whole group, does not spoil the picture."""
+    return subprocess.run(command, input=given, capture_output=True, start_new_session=True)
 
 
 def pdf_of(svg: bytes) -> bytes:

@@ -2,9 +2,11 @@
 
 import importlib.metadata
 import importlib.util
+import os
 import re
 import shutil
 import struct
+import sys
 import xml.etree.ElementTree as ET
 import zlib
 from collections import Counter
@@ -16,7 +18,7 @@ from cells.genotype_file import load_genotype, published_genotypes
 from cells.pictures.diagram import cell_dot, cell_title
 from cells.pictures.figure import draw_genotype
 from cells.pictures.operator_looks import LOOKS
-from cells.pictures.rendering import pdf_of, size_in_points
+from cells.pictures.rendering import pdf_of, render, size_in_points
 from search_spaces.errors import InputError
 from search_spaces.registry import KINDS, OPERATORS, Operator, get_operator
 
@@ -203,6 +205,12 @@ def test_a_system_graphviz_that_cannot_draw_is_passed_over(tmp_path, monkeypatch
     assert "skip_connect" in svg_texts(tmp_path / "out" / "normal.svg")
     with pytest.raises(InputError, match="cannot draw pdf: no such format"):
         draw_genotype(load_genotype("darts_v2"), tmp_path / "out", ["pdf"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no process groups")
+def test_a_signal_to_the_group_of_the_run_does_not_reach_what_draws(tmp_path):
+    program = fake_dot(tmp_path / "bin", f"exec {sys.executable} -c 'import os; print(os.getpgrp())'") + "/dot"
+    assert int(render("", "svg", [program])) != os.getpgrp()
 
 
 def test_without_any_renderer_the_error_says_what_to_install(tmp_path, monkeypatch):
