@@ -14,7 +14,7 @@ __all__, __getattr__ = public_names(
     {
         "genotype": "CellGenotype Edge Genotype",
         "genotype_file": "load_genotype parse_genotype published_genotypes",
-        "discretize": "discretize",
+        "discretization": "discretize",
         "pictures.figure": "draw_genotype",
         "network": "Network",
         "supernet": "Supernet",

@@ -2,7 +2,7 @@
 
 import torch
 
-from cells.discretize import discretize
+from cells.discretization import discretize
 from cells.genotype import KINDS, Genotype
 from cells.genotype_file import genotype_of
 from cells.relaxation import softmax

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from cells.costs import network_costs
-from cells.discretize import discretize
+from cells.discretization import discretize
 from cells.genotype import KINDS, Genotype
 from nas.config import SearchConfig
 from nas.data.batches import Batch, Batches

@@ -17,7 +17,7 @@ class Strategy:
 
     `relax` makes operator weights of alphas, both (edges, operators). `alpha_gradients(supernet, train, validation,
     unrolling)` is called in each step, before the weights' own; `train` is the batch of the weight step that follows.
-    `selection` is a rule of `cells.discretize.RULES`.
+    `selection` is a rule of `cells.discretization.RULES`.
     """
 
     name: str
