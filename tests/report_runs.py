@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from cells.discretize import discretize
+from cells.discretization import discretize
 from cells.genotype_file import load_genotype
 from cells.random_cells import random_genotype
 from nas.run.folder import RunDir

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cells.discretize import RULES, discretize
+from cells.discretization import RULES, discretize
 from cells.genotype import Edge
 from cells.genotype_file import parse_genotype
 from search_spaces import SearchSpace, load_space

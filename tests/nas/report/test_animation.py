@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
-from cells.discretize import discretize
+from cells.discretization import discretize
 from cells.genotype import KINDS
 from cells.pictures.diagram import label_and_look
 from cells.pictures.supernet_picture import OVERSAMPLING, SPACING, picture_size

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import nas.search.search
-from cells.discretize import discretize
+from cells.discretization import discretize
 from cells.genotype_file import load_genotype
 from nas.config import RUN_CONTROL, SearchConfig
 from nas.data.batches import Batches

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 import torch
 
-from cells.discretize import RULES
+from cells.discretization import RULES
 from cells.genotype import KINDS, CellGenotype, Edge
 from nas.config import SearchConfig
 from nas.report.rows import operator_weights
