@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from cells.genotype import CellGenotype, Edge, Genotype
-from search_spaces.errors import InputError, suggest
+from search_spaces.errors import check_known
 from search_spaces.space import SearchSpace
 
 
@@ -28,8 +28,7 @@ def discretize(
     Raises ValueError if a table has another shape or a row does not sum to 1: logits rank edges differently. Raises
     InputError for a rule that is not there.
     """
-    if rule not in RULES:
-        raise InputError(f'unknown rule "{rule}"{suggest(rule, RULES)} known: {", ".join(RULES)}')
+    check_known("rule", rule, RULES)
     normal_cell, reduce_cell = (RULES[rule](_checked(table, space), space) for table in (normal, reduce))
     return Genotype(normal_cell, reduce_cell, space.name, dict(found_by or {}))
 

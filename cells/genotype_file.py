@@ -11,7 +11,7 @@ from typing import Any
 
 from cells.genotype import FORMAT, KINDS, CellGenotype, Edge, Genotype, is_index
 from cells.nni import from_nni, is_nni
-from search_spaces.errors import InputError, shown, suggest
+from search_spaces.errors import InputError, check_known, shown, suggest
 
 _PUBLISHED = Path(__file__).parent / "published"
 _NOTATION_FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
@@ -88,9 +88,8 @@ def _parse_json(text: str) -> Genotype:
     if is_nni(content):
         content = from_nni(content)
     allowed = ("format", "space", "normal", "reduce", "found_by")
-    unknown = next((key for key in content if key not in allowed), None)
-    if unknown is not None:
-        raise InputError(f'unknown key "{unknown}"{suggest(unknown, allowed)} allowed: {", ".join(allowed)}')
+    for key in content:
+        check_known("key", key, allowed)
     version = content.get("format")
     if not is_index(version) or version != FORMAT:
         raise InputError(f'"format" is {shown(version)}; this version reads format {FORMAT}')

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from search_spaces.errors import InputError, shown, suggest
+from search_spaces.errors import InputError, check_known, shown
 from search_spaces.yaml_mapping import read_mapping
 
 PRESETS = ("paper", "cpu", "table9-cpu", "quick")
@@ -174,8 +174,7 @@ def read_settings(path: Path, command: str) -> dict[str, Any]:
 
 def read_preset(name: str, command: str) -> dict[str, Any]:
     """The settings that a preset changes, as `read_settings` reads them."""
-    if name not in PRESETS:
-        raise InputError(f'unknown preset "{name}"{suggest(name, PRESETS)} known: {", ".join(PRESETS)}')
+    check_known("preset", name, PRESETS)
     return read_settings(_PRESET_FOLDER / f"{name}.yaml", command)
 
 
@@ -187,8 +186,7 @@ def build_config(kind: type[Model], layers: Sequence[tuple[str, dict[str, Any]]]
     values, origin = {}, {}
     for source, layer in layers:
         for key, value in layer.items():
-            if key not in kind.model_fields:
-                raise InputError(f"{source}: {_about_unknown(key, kind)}")
+            _check_setting(key, kind, source)
             values[key], origin[key] = value, source
     try:
         return kind(**values)
@@ -200,12 +198,12 @@ def build_config(kind: type[Model], layers: Sequence[tuple[str, dict[str, Any]]]
         raise InputError(f"{origin[key]}: {key} is {shown(problem['input'])}; {reason} ({described})") from None
 
 
-def _about_unknown(key: str, kind: type[BaseModel]) -> str:
+def _check_setting(key: str, kind: type[BaseModel], source: str) -> None:
     for command, other in (("search", SearchConfig), ("train", TrainConfig)):
-        if key in other.model_fields:
-            return f'"{key}" is a setting of the other command; put it under {command}: in the file'
-    known = kind.model_fields
-    return f'unknown setting "{key}"{suggest(key, known)} known: {", ".join(known)}'
+        if key in other.model_fields and key not in kind.model_fields:
+            hint = f"put it under {command}: in the file"
+            raise InputError(f'{source}: "{key}" is a setting of the other command; {hint}')
+    check_known("setting", key, kind.model_fields, f"{source}: ")
 
 
 def config_to_yaml(config: Settings) -> str:

@@ -37,7 +37,15 @@ def shown(value: object) -> str:
         return "a number of thousands of digits"
 
 
+def check_known(what: str, name: object, known: Iterable[str], where: str = "", more: str = "") -> None:
+    """Raises InputError unless `name` is one of `known`; it says what they are, and which one is closest."""
+    known = tuple(known)
+    if name not in known:
+        given = name if isinstance(name, str) else shown(name)
+        raise InputError(f'{where}unknown {what} "{given}"{suggest(given, known)} known: {", ".join(known)}{more}')
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """What goes between a mistake and what is allowed: `; did you mean "x"?` if one of `known` is close, else `;`."""
-    close = difflib.get_close_matches(name[:100], list(known), n=1) if isinstance(name, str) else []
+    close = difflib.get_close_matches(name[:100], list(known), n=1)
     return f'; did you mean "{close[0]}"?' if close else ";"

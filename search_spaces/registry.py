@@ -3,11 +3,12 @@
 from torch import nn
 
 from search_spaces import bottleneck_ops, darts_ops
-from search_spaces.errors import InputError, suggest
+from search_spaces.errors import check_known
 from search_spaces.operator import KINDS, OPERATORS, Operator, register_operator
 
 __all__ = ["KINDS", "Operator", "build_operator", "get_operator", "operator_names", "register_operator"]
 BUILT_IN = (darts_ops, bottleneck_ops)
+OWN_OPERATOR = "; one of your own needs --plugin FILE.py"
 
 
 def operator_names() -> tuple[str, ...]:
@@ -17,11 +18,7 @@ def operator_names() -> tuple[str, ...]:
 
 def get_operator(name: str) -> Operator:
     """The operator of that name. Raises InputError with the closest known name."""
-    if name not in OPERATORS:
-        raise InputError(
-            f'unknown operator "{name}"{suggest(name, OPERATORS)}'
-            f" known: {', '.join(OPERATORS)}; one of your own needs --plugin FILE.py"
-        )
+    check_known("operator", name, OPERATORS, more=OWN_OPERATOR)
     return OPERATORS[name]
 
 

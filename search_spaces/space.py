@@ -17,9 +17,9 @@ from typing import Any
 
 import yaml
 
-from search_spaces.errors import InputError, shown, suggest
+from search_spaces.errors import InputError, check_known, shown
 from search_spaces.plugins import load_plugin
-from search_spaces.registry import get_operator, operator_names
+from search_spaces.registry import OWN_OPERATOR, get_operator, operator_names
 from search_spaces.yaml_mapping import read_mapping
 
 NAMED_SETS = {"ir": ("inverted_residual",)}
@@ -91,20 +91,13 @@ def base_spaces() -> tuple[str, ...]:
 
 def _load_names(text: str) -> SearchSpace:
     base, *appended = text.split("+")
-    if base not in base_spaces():
-        raise InputError(
-            f'unknown space "{base}" in --space {text}{suggest(base, base_spaces())}'
-            f" base spaces: {', '.join(base_spaces())}; append operators with +, or give a YAML file"
-        )
+    where = f"--space {text}: "
+    check_known("space", base, base_spaces(), where, "; append operators with +, or give a YAML file")
     space = _load_file(_FOLDER / f"{base}.yaml", parents=())
     known = (*NAMED_SETS, *operator_names())
     added: list[str] = []
     for name in appended:
-        if name not in known:
-            raise InputError(
-                f'unknown operator "{name}" in --space {text}{suggest(name, known)} known: {", ".join(known)};'
-                " one of your own needs --plugin FILE.py"
-            )
+        check_known("operator", name, known, where, OWN_OPERATOR)
         added += NAMED_SETS.get(name, (name,))
     return replace(space, name=text, operators=(*space.operators, *added))
 
@@ -113,11 +106,8 @@ def _load_file(path: Path, parents: tuple[Path, ...]) -> SearchSpace:
     content = read_mapping(path, "space", "give a YAML file or a name such as darts")
     if path.resolve() in parents:
         raise InputError(f"space {path} extends itself; remove the circle")
-    unknown = next((key for key in content if key not in _KEYS), None)
-    if unknown is not None:
-        raise InputError(
-            f"space {path}: unknown key {shown(unknown)}{suggest(unknown, _KEYS)} known: {', '.join(_KEYS)}"
-        )
+    for key in content:
+        check_known("key", key, _KEYS, f"space {path}: ")
     lists = {key: _names(path, content, key) for key in ("operators", "remove", "plugins")}
     for plugin in lists["plugins"]:
         load_plugin(path.parent / plugin)

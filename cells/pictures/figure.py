@@ -23,7 +23,7 @@ from cells.pictures.rendering import (
     write_files,
 )
 from cells.pictures.side_by_side import GAP_POINTS, join_png, join_svg
-from search_spaces.errors import InputError, suggest
+from search_spaces.errors import InputError, check_known, suggest
 
 WIDTHS_CM = {"column": 8.4, "page": 17.4}  # of two-column journals; LNCS' page is 12.2
 SMALLEST_CM, LARGEST_CM = 3.0, 120.0  # from a margin figure to a poster
@@ -63,8 +63,7 @@ def draw_genotype(
     Raises InputError, before anything is written, for a width, style or format that is not there, and for PDF where
     nothing here writes it.
     """
-    if style not in STYLES:
-        raise InputError(f'unknown style "{style}"{suggest(style, STYLES)} known: {", ".join(STYLES)}')
+    check_known("style", style, STYLES)
     points = None if width is None else width_in_points(width)
     renderers = {file_format: find_renderers(file_format, joined=together) for file_format in formats}
     dots_per_inch = SCREEN_DOTS_PER_INCH if points is None else PRINT_DOTS_PER_INCH

@@ -15,7 +15,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from search_spaces.errors import InputError, suggest
+from search_spaces.errors import InputError, check_known
 
 FORMATS = {  # and the options that each is drawn with
     "svg": ["-Tsvg"],
@@ -42,9 +42,7 @@ def find_renderers(file_format: str, joined: bool = False) -> list[str]:
 
     Raises InputError if there is none.
     """
-    if file_format not in FORMATS:
-        known = ", ".join(FORMATS)
-        raise InputError(f'unknown diagram format "{file_format}"{suggest(file_format, FORMATS)} known: {known}')
+    check_known("diagram format", file_format, FORMATS)
     has_svglib = importlib.util.find_spec("svglib") is not None
     if file_format == "pdf" and joined and not has_svglib:
         raise InputError('diagram format "pdf" of both cells needs svglib; ask for svg or png, or pip install svglib')

@@ -8,7 +8,7 @@ from cells.nni import to_nni
 from nas.commands.command_line import run_command
 from nas.commands.genotypes import given_genotype, tool_parser, whole_number
 from nas.run.folder import RunDir
-from search_spaces.errors import InputError, suggest
+from search_spaces.errors import check_known
 from search_spaces.plugins import load_plugins
 
 GENOTYPE_FORMATS = ("json", "notation", "nni")
@@ -69,9 +69,7 @@ def _export_genotype(argv: Sequence[str] | None) -> None:
     )
     flags = parser.parse(argv)
     name = flags["format"]
-    if name not in GENOTYPE_FORMATS:
-        known = ", ".join(GENOTYPE_FORMATS)
-        raise InputError(f'unknown format "{name}"{suggest(name, GENOTYPE_FORMATS)} known: {known}')
+    check_known("format", name, GENOTYPE_FORMATS)
     genotype = given_genotype(flags)
     if name == "nni":
         print(json.dumps(to_nni(genotype), indent=1))

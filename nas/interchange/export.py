@@ -15,7 +15,7 @@ from nas.interchange.graph import Runs, as_program, check_onnx, export_onnx, exp
 from nas.interchange.python_file import export_python
 from nas.run.files import write_atomically
 from nas.training.weights_file import PixelClassifier, SavedNetwork
-from search_spaces.errors import InputError, suggest
+from search_spaces.errors import InputError, check_known
 
 FORMATS = {"torch": "network.pt2", "onnx": "network.onnx", "python": "network.py"}
 TOLERANCE = 1e-4  # of a logit, relative to the largest one where that is above 1
@@ -37,8 +37,7 @@ def export_network(trained: SavedNetwork, weights: Path, formats: Sequence[str],
     written, for an unknown format, for what a format cannot hold, and for logits that differ by more than `TOLERANCE`.
     """
     for name in formats:
-        if name not in FORMATS:
-            raise InputError(f'unknown format "{name}"{suggest(name, FORMATS)} known: {", ".join(FORMATS)}')
+        check_known("format", name, FORMATS)
     if "onnx" in formats:
         check_onnx()
     classifier = PixelClassifier(trained)

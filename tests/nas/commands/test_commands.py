@@ -676,7 +676,7 @@ def test_a_plugin_that_is_not_used_is_mentioned(succeeds):
         (["--space", "darts+sandglas"], ('unknown operator "sandglas"', 'did you mean "sandglass"?', "known: ")),
         (["--space", "missing.yaml"], ("cannot read space missing.yaml",)),
         (["--space", "broken.yaml"], ("space broken.yaml", "not valid YAML")),
-        (["--space", "unknown.yaml"], ("space unknown.yaml", "unknown key 'epoch'")),
+        (["--space", "unknown.yaml"], ("space unknown.yaml", 'unknown key "epoch"')),
         (["--space", "unknown_operator.yaml"], ("sep_conv_9x9",)),
         (["--space", "../../etc"], ("unknown space",)),
         (["--space", "elsewhere.yaml"], ("space name '../../etc'", "it names a folder")),

@@ -139,7 +139,7 @@ def test_a_notebook_shows_the_cells_and_a_mistake_as_one_line(notebook, capsys):
     assert not shell.run_cell("from nas import search_cell; search_cell('dart')").success
     printed = capsys.readouterr()
     lines = [line for line in (printed.out + printed.err).splitlines() if line.strip()]
-    assert len(lines) == 1 and lines[0].startswith('InputError: unknown space "dart"')
+    assert len(lines) == 1 and lines[0].startswith('InputError: --space dart: unknown space "dart"')
 
 
 def test_a_typed_block_is_searched_without_a_folder_and_kept_once_it_is_a_file(
