@@ -3,18 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from nas.commands.command_line import Parser, run_command
+from nas.commands.command_line import Parser, command
 from nas.report.animation import FORMATS, search_frames, write_animation
 from nas.run.folder import RunDir
 from search_spaces.errors import InputError, suggest
 
 
-def animate_search(argv: Sequence[str] | None = None) -> int:
+@command
+def animate_search(argv: Sequence[str] | None) -> None:
     """`python scripts/draw_search.py RUN --out FILE.gif`: returns the exit status."""
-    return run_command(_animate_search, argv)
-
-
-def _animate_search(argv: Sequence[str] | None) -> None:
     parser = Parser(prog="draw_search.py", description="Draw how a search's cells changed, one frame an epoch.")
     parser.add_argument("run", type=Path, metavar="RUN", help="a search's run folder, such as runs/search/darts/seed0")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.gif", help="a .gif, .webp or .png that moves")

@@ -1,6 +1,7 @@
 """argv -> flags, and a user's mistake -> one line on standard error and exit status 2."""
 
 import argparse
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,9 +12,14 @@ from nas.run.exit_status import exit_status
 from search_spaces.errors import InputError, suggest
 
 
-def run_command(command: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None) -> int:
-    """Runs a command and returns its exit status; see `exit_status`."""
-    return exit_status(lambda: command(argv))
+def command(action: Callable[[Sequence[str] | None], int | None]) -> Callable[..., int]:
+    """Makes a function of argv a command: called with None, it reads the program's; it returns the exit status."""
+
+    @functools.wraps(action)
+    def run(argv: Sequence[str] | None = None) -> int:
+        return exit_status(lambda: action(argv))
+
+    return run
 
 
 class Parser(argparse.ArgumentParser):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.commands.command_line import run_command
+from nas.commands.command_line import command
 from nas.commands.genotypes import aligned, tool_parser
 from nas.config import TrainConfig, build_config, read_settings
 from nas.run.files import write_atomically
@@ -21,12 +21,9 @@ if TYPE_CHECKING:  # --help does not wait for torch
 WIDEST_TABLE = 30  # classes; the matrix of more is for --out
 
 
-def evaluate_network(argv: Sequence[str] | None = None) -> int:
+@command
+def evaluate_network(argv: Sequence[str] | None) -> None:
     """`python scripts/evaluate_network.py RUN|WEIGHTS`: returns the exit status."""
-    return run_command(_evaluate_network, argv)
-
-
-def _evaluate_network(argv: Sequence[str] | None) -> None:
     parser = tool_parser("evaluate_network.py", "Test a trained network, or let it classify images.")
     parser.add_argument("weights", metavar="RUN|WEIGHTS", type=Path, help="a training's run folder, or a weights.pt")
     parser.add_argument("--data", help="cifar10, digits or a folder; that of the training if no --image is given")

@@ -8,23 +8,15 @@ from pathlib import Path
 
 from cells.genotype import Genotype
 from cells.genotype_file import load_genotype, published_genotypes
-from nas.commands.command_line import Parser, run_command
+from nas.commands.command_line import Parser, command
 from nas.experiment.names import genotype_name, plugins_beside
 from search_spaces.errors import InputError
 from search_spaces.plugins import load_plugins
 
 
-def draw_cells(argv: Sequence[str] | None = None) -> int:
+@command
+def draw_cells(argv: Sequence[str] | None) -> None:
     """`python scripts/draw_cells.py GENOTYPE --out DIR`: returns the exit status."""
-    return run_command(_draw_cells, argv)
-
-
-def describe_genotype(argv: Sequence[str] | None = None) -> int:
-    """`python scripts/describe_genotype.py GENOTYPE`: prints JSON and returns the exit status."""
-    return run_command(_describe_genotype, argv)
-
-
-def _draw_cells(argv: Sequence[str] | None) -> None:
     parser = tool_parser("draw_cells.py", "Draw the normal and the reduction cell of genotypes.", genotypes="+")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for normal.* and reduce.*; of several, DIR/NAME"
@@ -56,7 +48,9 @@ def _draw_cells(argv: Sequence[str] | None) -> None:
             print(path)
 
 
-def _describe_genotype(argv: Sequence[str] | None) -> None:
+@command
+def describe_genotype(argv: Sequence[str] | None) -> None:
+    """`python scripts/describe_genotype.py GENOTYPE`: prints JSON and returns the exit status."""
     parser = tool_parser("describe_genotype.py", "Count what the network of a genotype costs, as JSON.", genotypes=None)
     parser.add_argument("--channels", type=whole_number(1), default=36, help="initial channels (default: 36)")
     parser.add_argument("--layers", type=whole_number(1), default=20, help="cells (default: 20)")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cells.nni import to_nni
-from nas.commands.command_line import run_command
+from nas.commands.command_line import command
 from nas.commands.genotypes import given_genotype, tool_parser, whole_number
 from nas.run.folder import RunDir
 from search_spaces.errors import check_known
@@ -14,22 +14,9 @@ from search_spaces.plugins import load_plugins
 GENOTYPE_FORMATS = ("json", "notation", "nni")
 
 
-def export_network(argv: Sequence[str] | None = None) -> int:
+@command
+def export_network(argv: Sequence[str] | None) -> None:
     """`python scripts/export_network.py RUN --format torch onnx python`: returns the exit status."""
-    return run_command(_export_network, argv)
-
-
-def export_genotype(argv: Sequence[str] | None = None) -> int:
-    """`python scripts/export_genotype.py GENOTYPE --format nni`: prints it and returns the exit status."""
-    return run_command(_export_genotype, argv)
-
-
-def import_reference(argv: Sequence[str] | None = None) -> int:
-    """`python scripts/import_reference.py CHECKPOINT GENOTYPE --out weights.pt`: returns the exit status."""
-    return run_command(_import_reference, argv)
-
-
-def _export_network(argv: Sequence[str] | None) -> None:
     parser = tool_parser("export_network.py", "Write a trained network as files for use elsewhere.")
     parser.add_argument(
         "weights", type=Path, metavar="RUN|weights.pt", help="a training's run folder, or the weights.pt that it left"
@@ -62,7 +49,9 @@ def _export_network(argv: Sequence[str] | None) -> None:
     )
 
 
-def _export_genotype(argv: Sequence[str] | None) -> None:
+@command
+def export_genotype(argv: Sequence[str] | None) -> None:
+    """`python scripts/export_genotype.py GENOTYPE --format nni`: prints it and returns the exit status."""
     parser = tool_parser("export_genotype.py", "Print a genotype in the form of another program.", genotypes=None)
     parser.add_argument(
         "--format", default="notation", help="notation (as papers print it), nni (NNI's dictionary), json; notation"
@@ -77,7 +66,9 @@ def _export_genotype(argv: Sequence[str] | None) -> None:
         print(genotype.to_notation() if name == "notation" else genotype.to_json().rstrip())
 
 
-def _import_reference(argv: Sequence[str] | None) -> None:
+@command
+def import_reference(argv: Sequence[str] | None) -> None:
+    """`python scripts/import_reference.py CHECKPOINT GENOTYPE --out weights.pt`: returns the exit status."""
     parser = tool_parser(
         "import_reference.py",
         "Take over a network that DARTS' own code (quark0/darts, cnn/) or a port of it has trained on CIFAR-10.",

@@ -2,24 +2,16 @@
 
 from collections.abc import Sequence
 
-from nas.commands.command_line import run_command
+from nas.commands.command_line import command
 from nas.commands.genotypes import aligned, tool_parser
 from search_spaces.plugins import load_plugins
 
 COST_SIZE = 32  # pixels a side of the maps for which an operator's multiply-adds are counted
 
 
-def list_operators(argv: Sequence[str] | None = None) -> int:
+@command
+def list_operators(argv: Sequence[str] | None) -> None:
     """`python scripts/list_operators.py`: prints a table and returns the exit status."""
-    return run_command(_list_operators, argv)
-
-
-def check_operator(argv: Sequence[str] | None = None) -> int:
-    """`python scripts/check_operator.py NAME`: exit status 2, with one line, if the operator breaks its contract."""
-    return run_command(_check_operator, argv)
-
-
-def _list_operators(argv: Sequence[str] | None) -> None:
     parser = tool_parser("list_operators.py", "List the operators that may stand on an edge, and what they cost.")
     load_plugins(parser.parse(argv)["plugin"])
 
@@ -40,7 +32,9 @@ def _list_operators(argv: Sequence[str] | None) -> None:
     print(f"stride 1, with affine BatchNorm; multiply-adds of one {COST_SIZE}x{COST_SIZE} map")
 
 
-def _check_operator(argv: Sequence[str] | None) -> None:
+@command
+def check_operator(argv: Sequence[str] | None) -> None:
+    """`python scripts/check_operator.py NAME`: exit status 2, with one line, if the operator breaks its contract."""
     parser = tool_parser("check_operator.py", "Test the operator contract on an operator, and count what it costs.")
     parser.add_argument("name", metavar="NAME", help="an operator's name, as in --space darts+NAME")
     flags = parser.parse(argv)

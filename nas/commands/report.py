@@ -3,19 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from nas.commands.command_line import Parser, run_command
+from nas.commands.command_line import Parser, command
 from nas.run.files import write_atomically
 from nas.run.folder import RunDir
 from search_spaces.errors import InputError
 from search_spaces.plugins import load_plugins
 
 
-def make_report(argv: Sequence[str] | None = None) -> int:
+@command
+def make_report(argv: Sequence[str] | None) -> None:
     """`python scripts/make_report.py RUN [RUN …]`: returns the exit status."""
-    return run_command(_make_report, argv)
-
-
-def _make_report(argv: Sequence[str] | None) -> None:
     parser = Parser(prog="make_report.py", description="Make one HTML file of what is in run folders.")
     parser.add_argument(
         "run",

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nas.commands.command_line import Parser, run_command
+from nas.commands.command_line import Parser, command
 from nas.config import PRESETS, Settings, build_config
 from nas.tables.on_ray import Resources, carry_out_on_ray
 from nas.tables.table9.jobs import FAILED, SHARED, STAGES, Job, Plan, Protocol, check_data, check_unchanged, plan_jobs
@@ -20,16 +20,13 @@ from nas.tables.table9.results import PAPER, write_table
 from search_spaces.errors import InputError
 
 
-def reproduce_table9(argv: Sequence[str] | None = None) -> int:
+@command
+def reproduce_table9(argv: Sequence[str] | None) -> int:
     """`python scripts/reproduce_table9.py`: returns the exit status.
 
     0: all jobs are finished; 1: some failed, the others were carried out, and the table says what it lacks; 2: a
     mistake in what the user gave, and nothing was run; 75 or more: stopped in the middle, as `search.py` says it.
     """
-    return run_command(_reproduce, argv)
-
-
-def _reproduce(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     command = shlex.join(["python", "scripts/reproduce_table9.py", *words])
     flags = _parser().parse(words)

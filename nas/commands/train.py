@@ -3,18 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from nas.commands.command_line import request_from, run_command, settings_parser
+from nas.commands.command_line import command, request_from, settings_parser
 from nas.config import TrainConfig
 from nas.experiment.names import plugins_beside, training_folder
 from nas.run.folder import RunDir, finished_searches
 
 
-def train(argv: Sequence[str] | None = None) -> int:
+@command
+def train(argv: Sequence[str] | None) -> None:
     """`python train_genotype.py`: returns the exit status."""
-    return run_command(_train, argv)
-
-
-def _train(argv: Sequence[str] | None) -> None:
     parser = settings_parser(
         "train_genotype.py", "Train the network of a genotype from scratch and test it.", TrainConfig
     )
