@@ -11,6 +11,7 @@ from cells.discretization import RULES, discretize
 from cells.genotype import Edge
 from cells.genotype_file import parse_genotype
 from search_spaces import SearchSpace, load_space
+from some_cells import genotype_of
 
 OPERATORS = ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3")
 
@@ -120,18 +121,13 @@ def test_with_many_ties_the_first_of_the_strongest_are_kept(seed):
         assert edges == tuple(best.values())[:2]
 
 
-@pytest.mark.parametrize("kept, edges", [(1, [1, 1, 1]), (2, [2, 2, 2]), (3, [2, 3, 3]), (9, [2, 3, 4])])
-def test_a_node_keeps_as_many_edges_as_the_space_says_and_it_has(kept, edges):
-    space = SearchSpace("test", OPERATORS, nodes=3, edges_per_node=kept)
+@pytest.mark.parametrize(
+    "kept, edges", [(1, [1] * 3), (2, [2] * 3), (3, [2, 3, 3]), (9, [2, 3, 4]), (2, [2]), (2, [2] * 4), (2, [2] * 5)]
+)
+def test_a_node_keeps_as_many_edges_as_the_space_says_and_it_has_and_the_concat_is_of_all_nodes(kept, edges):
+    space = SearchSpace("test", OPERATORS, nodes=len(edges), edges_per_node=kept)
     found = cell(random_table(space, 0), space)
-    assert [len(node) for node in found.nodes] == edges
-
-
-@pytest.mark.parametrize("nodes", [1, 4, 5])
-def test_the_concat_is_of_all_nodes(nodes):
-    space = SearchSpace("test", OPERATORS, nodes)
-    found = cell(random_table(space, 0), space)
-    assert len(found.nodes) == nodes and found.concat == tuple(range(2, nodes + 2))
+    assert [len(node) for node in found.nodes] == edges and found.concat == tuple(range(2, len(edges) + 2))
 
 
 def test_lists_tensors_and_arrays_are_one():
@@ -170,13 +166,9 @@ def test_a_table_that_is_no_softmax_of_the_space_is_refused(spoil):
 
 def test_a_rule_is_called_by_its_name_and_an_unknown_one_is_one_line(monkeypatch, refused):
     space = SearchSpace("test", OPERATORS, nodes=2)
-    rows, last = random_table(space, 0), parse_genotype(LAST_EDGES)
+    rows, last = random_table(space, 0), genotype_of("skip_connect 1", "skip_connect 2")
     monkeypatch.setitem(RULES, "last edges", lambda rows, space: last.normal)
     assert discretize(rows, rows, space, rule="last edges") == replace(last, space="test")
     assert discretize(rows, rows, space, rule="strongest edges") == discretize(rows, rows, space) != last
     with refused('unknown rule "last edge"; did you mean "last edges"? known: strongest edges, last edges'):
         discretize(rows, rows, space, rule="last edge")
-
-
-LAST_CELL = '{"nodes": [[["skip_connect", 1]], [["skip_connect", 2]]], "concat": [2, 3]}'
-LAST_EDGES = f'{{"format": 1, "normal": {LAST_CELL}, "reduce": {LAST_CELL}}}'

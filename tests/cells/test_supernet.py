@@ -10,7 +10,8 @@ from torch import nn
 from cells.execution import Execution
 from cells.supernet import Supernet
 from search_spaces import SearchSpace, load_space, register_operator
-from textbook_twin import supernet_and_textbook_twin, weights_of
+from some_cells import Scaled
+from textbook_twin import supernet_and_textbook_twin
 
 
 @pytest.fixture
@@ -19,15 +20,6 @@ def parameter_free():
     register_operator("keep")(lambda channels, stride, affine: Scaled(1, stride))
     register_operator("triple")(lambda channels, stride, affine: Scaled(3, stride))
     register_operator("minus")(lambda channels, stride, affine: Scaled(-1, stride))
-
-
-class Scaled(nn.Module):
-    def __init__(self, factor, stride):
-        super().__init__()
-        self.factor, self.stride = factor, stride
-
-    def forward(self, x):
-        return self.factor * x[:, :, :: self.stride, :: self.stride]
 
 
 def logits(operators, alphas, nodes=2, layers=3):
@@ -50,14 +42,11 @@ def test_the_supernet_is_the_formula_in_logits_gradients_and_statistics(name, im
     images, labels = torch.randn(2, 3, image_size, image_size).double(), torch.tensor([0, 2])
     ours, theirs = supernet(images.contiguous(memory_format=memory_format)), plain(images)
     torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-9)
-    our_gradients = torch.autograd.grad(
-        nn.functional.cross_entropy(ours, labels), [*supernet.weights(), *supernet.alphas()]
-    )
-    their_gradients = torch.autograd.grad(
-        nn.functional.cross_entropy(theirs, labels), [*weights_of(plain).values(), *plain.tables]
-    )
-    for our, their in zip(our_gradients, their_gradients, strict=True):
-        torch.testing.assert_close(our, their, rtol=1e-6, atol=1e-8)
+    gradients = [
+        torch.autograd.grad(nn.functional.cross_entropy(logits, labels), [*model.weights(), *model.alphas()])
+        for model, logits in ((supernet, ours), (plain, theirs))
+    ]
+    torch.testing.assert_close(*gradients, rtol=1e-6, atol=1e-8)
     torch.testing.assert_close(supernet.eval()(images), plain.eval()(images), rtol=1e-8, atol=1e-9)
 
 
