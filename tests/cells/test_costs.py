@@ -25,9 +25,8 @@ def described(genotype, channels, layers, classes, image_size=32) -> Costs:
 @pytest.mark.parametrize(("seed", "image_size"), [(0, 32), (1, 8), (2, 28)])
 def test_any_cell_costs_what_its_network_does(seed, image_size):
     genotype = random_genotype(load_space("darts+ir+sandglass"), seed)
-    assert network_costs(genotype, **SMALL, image_size=image_size) == described(
-        genotype, **SMALL, image_size=image_size
-    )
+    sizes = SMALL | {"image_size": image_size}
+    assert network_costs(genotype, **sizes) == described(genotype, **sizes)
 
 
 def test_a_cell_that_leaves_nodes_out_costs_what_its_network_does():

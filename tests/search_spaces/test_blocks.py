@@ -67,14 +67,11 @@ def test_the_shortcut_adds_its_share_of_the_channels_where_the_shapes_agree(
 @pytest.mark.parametrize(("inside", "outside", "stride"), [(8, 8, 1), (8, 8, 2), (8, 12, 1), (8, 12, 2)])
 def test_the_inverted_residual_is_torchvisions(inside, outside, stride, ratio):
     torch.manual_seed(0)
-    theirs, ours = (
-        TorchvisionsInvertedResidual(inside, outside, stride, ratio),
-        InvertedResidual(inside, outside, stride, ratio),
-    )
+    blocks = TorchvisionsInvertedResidual, InvertedResidual
+    theirs, ours = (block(inside, outside, stride, ratio) for block in blocks)
     assert count_parameters(theirs) == count_parameters(ours)
     ours.load_state_dict(dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=True)))
     for train in (True, False):
         x = torch.randn(3, inside, 9, 9)
         torch.testing.assert_close(ours.train(train)(x), theirs.train(train)(x))
-    for mine, other in zip(ours.buffers(), theirs.buffers(), strict=True):
-        torch.testing.assert_close(mine, other)
+    torch.testing.assert_close(list(ours.buffers()), list(theirs.buffers()))

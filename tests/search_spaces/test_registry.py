@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from cells.genotype import CellGenotype, Edge, Genotype
 from cells.network import Network
 from cells.supernet import Supernet
 from search_spaces import build_operator, get_operator, load_plugin, load_space, operator_names, register_operator
 from search_spaces.plugins import PLUGINS, plugins_of
 from search_spaces.registry import KINDS
+from some_cells import genotype_of
 
 DARTS = ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5")
 DARTS += ("dil_conv_3x3", "dil_conv_5x5")
@@ -25,9 +25,7 @@ import torch
 from torch import nn
 from search_spaces import register_operator
 """
-BREACH = (
-    HEAD
-    + """
+BREACH = """
 @register_operator("mine")
 class Mine(nn.Module):
     def __init__(self, channels, stride, affine):
@@ -38,12 +36,24 @@ class Mine(nn.Module):
     def forward(self, x):
         {forward}
 """
-)
+DATACLASS = f"""
+from __future__ import annotations
+from dataclasses import dataclass
+{HEAD}
+@dataclass
+class Size:
+    kernel: int
+
+for k in (3, 5):
+    @register_operator(f"plain_{{k}}x{{k}}")
+    def plain(channels, stride, affine, size=Size(k)):
+        return nn.Conv2d(channels, channels, size.kernel, stride, size.kernel // 2)
+"""
 CONV = "self.conv = nn.Conv2d(channels, channels, 3, stride, 1)"
 
 
 def breach(init="pass", forward="return x[:, :, :: self.stride, :: self.stride]"):
-    return BREACH.format(init=init, forward=forward)
+    return HEAD + BREACH.format(init=init, forward=forward)
 
 
 def test_all_operators_of_the_papers_are_registered():
@@ -102,8 +112,7 @@ def test_a_plugin_goes_from_its_file_into_a_space_a_supernet_and_a_network(write
     assert space.operators == (*DARTS, "ghost_3x3")
     images = torch.randn(2, 3, 8, 8)
     assert Supernet(space, channels=2, layers=2, classes=3)(images).shape == (2, 3)
-    cell = CellGenotype(((Edge("ghost_3x3", 0), Edge("ghost_3x3", 1)),), concat=(2,))
-    logits, _ = Network(Genotype(cell, cell), channels=4, layers=3, classes=3, auxiliary=False)(images)
+    logits, _ = Network(genotype_of("ghost_3x3 0, ghost_3x3 1"), 4, 3, classes=3, auxiliary=False)(images)
     assert logits.shape == (2, 3) and torch.isfinite(logits).all()
 
 
@@ -119,16 +128,7 @@ def test_the_same_plugin_is_run_once_wherever_it_lies(write_plugin):
 
 
 def test_a_plugin_may_hold_dataclasses_and_several_operators(write_plugin):
-    source = (
-        "from __future__ import annotations\nfrom dataclasses import dataclass"
-        + HEAD
-        + "@dataclass\nclass Size:\n    kernel: int\n\n"
-        + "for k in (3, 5):\n"
-        + "    @register_operator(f'plain_{k}x{k}')\n"
-        + "    def plain(channels, stride, affine, size=Size(k)):\n"
-        + "        return nn.Conv2d(channels, channels, size.kernel, stride, size.kernel // 2)\n"
-    )
-    assert load_plugin(write_plugin(source)).operators == ("plain_3x3", "plain_5x5")
+    assert load_plugin(write_plugin(DATACLASS)).operators == ("plain_3x3", "plain_5x5")
 
 
 BROKEN = {

@@ -71,11 +71,6 @@ def test_a_file_loads_the_plugins_beside_it(space_file, write_plugin):
     assert load_space(path).operators == (*DARTS, "ghost_3x3")
 
 
-@pytest.mark.parametrize("text", ["darts", "darts+ir+sandglass"])
-def test_a_resolved_space_is_read_back_as_it_was(text, space_file):
-    assert load_space(space_file(load_space(text).to_yaml())) == load_space(text)
-
-
 def test_a_resolved_space_names_its_plugins(space_file, write_plugin):
     plugin = write_plugin()
     space = load_space(space_file(f"extends: darts\nplugins: [{plugin}]\noperators: [ghost_3x3]\n"))

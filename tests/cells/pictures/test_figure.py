@@ -157,8 +157,9 @@ def test_nothing_is_written_if_a_style_or_a_format_is_not_there(tmp_path, refuse
     genotype = load_genotype("darts_v2")
     with refused('unknown style "gray"; did you mean "grey"'):
         draw_genotype(genotype, tmp_path / "out", style="gray")
-    with refused('unknown diagram format "gif"'):
-        draw_genotype(genotype, tmp_path / "out", ["svg", "gif"], together=True)
+    for together in (False, True):
+        with refused('unknown diagram format "pgn"; did you mean "png"'):
+            draw_genotype(genotype, tmp_path / "out", ["svg", "pgn"], together=together)
     assert not (tmp_path / "out").exists()
 
 
