@@ -1,7 +1,6 @@
 """A supernet and its textbook twin: the fast one is compared with DARTS as it is written."""
 
 import torch
-from torch import nn
 
 from cells.supernet import Supernet
 from textbook import TextbookSupernet
@@ -17,8 +16,3 @@ def supernet_and_textbook_twin(space, channels=4, layers=3, classes=3, alpha_sca
     textbook = TextbookSupernet(space, channels, layers, classes).double()
     textbook.copy_from(supernet)
     return supernet, textbook
-
-
-def weights_of(textbook: TextbookSupernet) -> dict[str, nn.Parameter]:
-    """Its weights by name, in the order of `Supernet.weights()`."""
-    return {name: parameter for name, parameter in textbook.named_parameters() if not name.startswith("tables")}

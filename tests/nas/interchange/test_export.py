@@ -35,6 +35,7 @@ from project_root import ROOT
 from search_spaces.operator import OPERATORS
 from search_spaces.plugins import PLUGINS, load_plugin
 from search_spaces.registry import operator_names
+from some_cells import genotype_of
 from tiny_runs import TRAIN, begin, image_data
 
 FOUND = sorted((ROOT / "cells" / "found").glob("*/genotype.json"))
@@ -43,12 +44,7 @@ PIXELS = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 HALVES = (0.5, 0.4, 0.6)
 
 
-CELL = CellGenotype(((Edge("sep_conv_3x3", 0), Edge("skip_connect", 1)),), (2,))
-SMALL = Genotype(CELL, CELL)
-
-
-def of_one_operator(name):
-    return Genotype(*2 * (CellGenotype(((Edge(name, 0),),), (2,)),))
+SMALL = genotype_of("sep_conv_3x3 0, skip_connect 1")
 
 
 def label(cell):
@@ -59,14 +55,7 @@ def trained_network(genotype, classes=("a", "b", "c"), **sizes) -> SavedNetwork:
     """A tiny network with random weights and statistics, as a training would leave it."""
     sizes = {"channels": 2, "layers": 3, "auxiliary": False} | sizes
     torch.manual_seed(0)
-    network = Network(
-        genotype,
-        sizes["channels"],
-        sizes["layers"],
-        len(classes),
-        sizes["auxiliary"],
-        execution=Execution(compiled=False),
-    )
+    network = Network(genotype, classes=len(classes), **sizes, execution=Execution(compiled=False))
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean)
@@ -196,9 +185,7 @@ if __name__ == "__main__":
 @pytest.fixture
 def with_plugin(write_plugin):
     load_plugin(write_plugin(PLUGIN, "my\nblock.py"))
-    edges = [("scaled_1", 0), ("sandglass_half", 1), ("scaled_2", 2), ("own_names", 0)]
-    cell = CellGenotype(tuple(tuple(Edge(*edge) for edge in edges[i : i + 2]) for i in (0, 2)), (2, 3))
-    return Genotype(cell, cell, "mine")
+    return genotype_of("scaled_1 0, sandglass_half 1", "scaled_2 2, own_names 0")
 
 
 def test_the_python_file_imports_nothing_of_this_package_and_no_name_in_it_means_two_things(
@@ -252,7 +239,7 @@ def test_what_leaves_needs_neither_this_package_nor_the_plugin_and_reads_images(
 )
 def test_a_plugin_that_would_mean_something_else_is_refused(line, words, write_plugin, refused, tmp_path):
     load_plugin(write_plugin(PLUGIN.replace("import torch\n", f"import torch\n{line}\n", 1)))
-    trained = trained_network(of_one_operator("scaled_1"))
+    trained = trained_network(genotype_of("scaled_1 0"))
     with refused(words, "line 8" if "    " not in line else "ghost.py"):
         exported(trained, tmp_path, "python")
     assert not (tmp_path / "out").exists()
@@ -260,7 +247,7 @@ def test_a_plugin_that_would_mean_something_else_is_refused(line, words, write_p
 
 def test_a_file_that_does_not_run_alone_is_not_written(write_plugin, refused, tmp_path):
     load_plugin(write_plugin(PLUGIN + '\nassert "plugin" in __name__\n'))  # true of a plug-in, not of the file
-    trained = trained_network(of_one_operator("scaled_1"))
+    trained = trained_network(genotype_of("scaled_1 0"))
     with refused("does not run on its own", "AssertionError"):
         exported(trained, tmp_path, "python")
     assert not (tmp_path / "out").exists()
@@ -271,9 +258,8 @@ CLASSES = ("it's", '"""', "a\nb", "é\udc80", "{{ x }}", "{% x", "\\")
 
 def test_class_names_are_values_whatever_they_hold(tmp_path):
     (path,) = exported(trained_network(SMALL, CLASSES), tmp_path, "python")
-    values = {
-        node.targets[0].id: node.value for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign)
-    }
+    assigned = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign)]
+    values = {node.targets[0].id: node.value for node in assigned}
     assert ast.literal_eval(values["CLASSES"]) == CLASSES and ast.literal_eval(values["MEAN"]) == tuple(HALVES)
 
 
@@ -329,7 +315,7 @@ class Moody(nn.Module):
 
 def test_an_operator_that_is_no_graph_is_one_line_and_can_still_leave_as_python(write_plugin, refused, tmp_path):
     load_plugin(write_plugin(DATA_DEPENDENT))
-    trained = trained_network(of_one_operator("moody"))
+    trained = trained_network(genotype_of("moody 0"))
     with refused("torch.export cannot turn this network into a graph", "--format python"):
         exported(trained, tmp_path, "torch")
     assert exported(trained, tmp_path, "python")[0].is_file()
@@ -340,7 +326,7 @@ def test_an_operator_that_onnx_does_not_have_is_one_line(write_plugin, refused, 
     forward = "return torch.special.bessel_j0(self.pool(x))"
     source = DATA_DEPENDENT.replace("from torch", "import torch\nfrom torch", 1)
     load_plugin(write_plugin(re.sub("return self.*", forward, source)))
-    trained = trained_network(of_one_operator("moody"), layers=1)
+    trained = trained_network(genotype_of("moody 0"), layers=1)
     with refused("ONNX cannot hold this network", "bessel_j0"):
         exported(trained, tmp_path, "onnx")
 

@@ -37,12 +37,7 @@ def cells_of(genotype: Genotype) -> tuple:
 
 
 # What NNI cannot say, by the cells that ship with the package
-OTHERS = {
-    "nasnet": "four nodes",
-    "amoebanet": "four nodes",
-    "fairdarts_a": "two edges",
-    "fairdarts_b": "two edges",
-}
+OTHERS = {"nasnet": "four nodes", "amoebanet": "four nodes", "fairdarts_a": "two edges", "fairdarts_b": "two edges"}
 
 
 @pytest.mark.parametrize("as_list", [True, False], ids=["NNI 3", "NNI 2"])

@@ -20,6 +20,7 @@ from search_spaces.plugins import load_plugin
 from search_spaces.space import load_space
 from tiny_runs import SEARCH, SPACE, TRAIN, begin, image_data
 
+LOADING = {"script", "link", "img", "iframe", "object", "embed", "audio", "video", "source", "image", "base", "form"}
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -38,22 +39,8 @@ def page():
 
 
 def assert_self_contained(page: Page):
-    loading = [
-        "script",
-        "link",
-        "img",
-        "iframe",
-        "object",
-        "embed",
-        "audio",
-        "video",
-        "source",
-        "image",
-        "base",
-        "form",
-    ]
     for tag, attributes in page.elements:
-        assert tag not in loading or (tag == "script" and "src" not in attributes), (tag, attributes)
+        assert tag not in LOADING or (tag == "script" and "src" not in attributes), (tag, attributes)
         for name, value in attributes.items():
             assert name not in ("src", "srcset", "action", "data", "poster"), (tag, name)
             assert name != "href" or value.startswith("#"), (tag, value)
@@ -181,12 +168,8 @@ def test_the_papers_points_stand_beside_measured_ones_where_they_are_of_one_size
 
 
 def test_several_runs_stand_side_by_side_in_one_file(tmp_path, page):
-    folders = [
-        search_run(tmp_path / "a").path,
-        search_run(tmp_path / "b", seed=7).path,
-        training_run(tmp_path / "c").path,
-    ]
-    found = page(*folders, out=tmp_path / "all.html")
+    runs = search_run(tmp_path / "a"), search_run(tmp_path / "b", seed=7), training_run(tmp_path / "c")
+    found = page(*(run.path for run in runs), out=tmp_path / "all.html")
     assert Counter(tag for tag, _ in found.elements)["article"] == 3 and len(found.data) == 2
     assert [a["href"] for a in found.all("a")] == ["#r0", "#r1", "#r2"]
     assert "tiny, seed 7" in found.text and "21.25 %" in found.text
@@ -214,10 +197,9 @@ def test_mistakes_are_one_line_and_leave_no_page(tmp_path, capsys):
     (tmp_path / "table9/darts/search").mkdir(parents=True)
     (tmp_path / "table9/table9.json").write_text('{"format": 1, "spaces": {"darts": []}}')
     (tmp_path / "points").mkdir()
-    points = {
-        "darts": {"summary": {"error_points_without_operator": {"sandglass": {"mean": "high", "t_interval": None}}}}
-    }
-    (tmp_path / "points/table9.json").write_text(json.dumps({"format": 1, "spaces": points}))
+    lost = {"sandglass": {"mean": "high", "t_interval": None}}
+    points = {"format": 1, "spaces": {"darts": {"summary": {"error_points_without_operator": lost}}}}
+    (tmp_path / "points/table9.json").write_text(json.dumps(points))
     table.config.write_text("channels: many")
     for arguments, words in (
         ([tmp_path / "empty"], "is not a run folder"),

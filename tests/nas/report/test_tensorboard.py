@@ -8,7 +8,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
 import nas.report.tensorboard
-from cells.genotype import CellGenotype, Edge, Genotype
 from cli import search, train
 from nas.experiment.carry_out import listeners_of
 from nas.notebook.functions import search_cell
@@ -17,12 +16,12 @@ from nas.run.folder import ROWS
 from nas.run.stop import Stopped
 from nas.search.search import run_search
 from nas.training.training import run_training
+from some_cells import genotype_of
 from tiny_runs import SEARCH, SPACE, TRAIN, StopAfter, begin, image_data
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
-CELL = CellGenotype(((Edge("skip_connect", 0), Edge("dil_conv_3x3", 1)),), (2,))
-GENOTYPE = Genotype(CELL, CELL)
+GENOTYPE = genotype_of("skip_connect 0, dil_conv_3x3 1")
 CONFIG = SEARCH.model_copy(update={"tensorboard": True, "order": 1})
 
 
@@ -67,9 +66,7 @@ def assert_shows_all(run):
                 ]
     assert set(events.Tags()["scalars"]) == set(wanted)
     for tag, points in wanted.items():
-        shown = curve(events, tag)
-        assert [step for step, _ in shown] == [step for step, _ in points], tag
-        assert [value for _, value in shown] == pytest.approx([value for _, value in points], rel=1e-6), tag
+        assert curve(events, tag) == [(step, pytest.approx(value, rel=1e-6)) for step, value in points], tag
     return events
 
 

@@ -148,10 +148,8 @@ def test_no_test_image_has_a_part_in_a_cell_or_in_its_selection(finished, monkey
     for name, space in before["spaces"].items():
         assert after["spaces"][name]["searches"] == space["searches"]  # cells, and errors on held-out images
         assert after["spaces"][name]["selected"] == space["selected"]
-        errors = [
-            [row["test_error_percent"] for row in found["spaces"][name]["retrainings"]] for found in (before, after)
-        ]
-        assert errors[0] != errors[1]
+        rows = zip(after["spaces"][name]["retrainings"], space["retrainings"], strict=True)
+        assert any(row["test_error_percent"] != other["test_error_percent"] for row, other in rows)
 
 
 def test_the_comparisons_are_of_the_runs_in_the_table(finished):
@@ -193,17 +191,15 @@ def test_with_one_search_there_is_no_held_out_error_to_compare(here):
 def test_operators_are_counted_beside_chance_and_their_weights_averaged(finished):
     for name, space in table()["spaces"].items():
         usage, weights = space["summary"]["operators"], space["summary"]["mean_operator_weights"]
-        operators = [operator for operator in load_space(finished / f"{name}.yaml").operators if operator != "none"]
+        none, *operators = load_space(finished / f"{name}.yaml").operators
+        assert none == "none"
         for kind in ("normal", "reduce"):
             edges = [edge for row in space["searches"] for node in row["genotype"][kind]["nodes"] for edge in node]
             assert usage[kind]["edges"] == len(edges) == 4 == sum(usage[kind]["counts"].values())
             assert usage[kind]["by_chance"] == 4 / len(operators)
             assert usage[kind]["counts"] == {name: [edge[0] for edge in edges].count(name) for name in operators}
             by_edge = usage[kind]["by_edge"]
-            assert list(by_edge) == [
-                "0 -> 2",
-                "1 -> 2",
-            ]  # a node has two inputs and keeps both, in each of two searches
+            assert list(by_edge) == ["0 -> 2", "1 -> 2"]  # a node has two inputs and keeps both, in both searches
             for source, label in enumerate(by_edge):
                 on_edge = [edge[0] for edge in edges if edge[1] == source]
                 assert by_edge[label]["edges"] == 2 and by_edge[label]["by_chance"] == 2 / len(operators)
@@ -217,9 +213,7 @@ def test_operators_are_counted_beside_chance_and_their_weights_averaged(finished
 def test_each_operator_is_removed_from_the_finished_supernets(finished):
     for name, space in table()["spaces"].items():
         lost = space["summary"]["error_points_without_operator"]
-        assert list(lost) == [
-            operator for operator in load_space(finished / f"{name}.yaml").operators if operator != "none"
-        ]
+        assert ["none", *lost] == list(load_space(finished / f"{name}.yaml").operators)
         kept = [folder_of(finished, name, "search", seed).removal() for seed in range(2)]
         for operator, points in lost.items():
             expected = [one["without"][operator] - one["error_percent"] for one in kept]
@@ -229,12 +223,8 @@ def test_each_operator_is_removed_from_the_finished_supernets(finished):
 def test_the_supernet_without_an_operator_is_the_one_of_the_space_without_it(finished):
     """On the images that trained the alphas, in evaluation mode; the other operators share its weight."""
     run = folder_of(finished, "larger", "search")
-    search = Search(
-        build_config(SearchConfig, [("", read_settings(run.config, "search"))]),
-        load_space(run.space),
-        nas.data.datasets.load_data("digits", None),
-        None,
-    )
+    config = build_config(SearchConfig, [("", read_settings(run.config, "search"))])
+    search = Search(config, load_space(run.space), nas.data.datasets.load_data("digits", None), None)
     supernet = search.state.supernet
     supernet.load_state_dict(run.load_checkpoint()["supernet"])
     supernet.eval()
@@ -368,14 +358,16 @@ def test_a_job_that_fails_once_is_carried_out_at_the_second_try(finished, monkey
         for seed in range(2):
             shutil.rmtree(folder_of(finished, "larger", stage, seed).path)
     answer, calls = jobs.answer, []
-    monkeypatch.setattr(
-        jobs, "answer", lambda asked: calls.append(asked) or (answer(asked) if len(calls) > 1 else 1 / 0)
-    )
+
+    def fails_first(asked):
+        calls.append(asked)
+        return answer(asked) if len(calls) > 1 else 1 / 0
+
+    monkeypatch.setattr(jobs, "answer", fails_first)
     before = table()
     assert reproduce_table9(CALL) == 0 and [asked.folder.resolve() for asked in calls].count(run.path) == 2
-    assert [space["searches"] for space in table()["spaces"].values()] == [
-        space["searches"] for space in before["spaces"].values()
-    ]
+    for name, space in table()["spaces"].items():
+        assert space["searches"] == before["spaces"][name]["searches"]
 
 
 def test_an_interrupted_job_ends_the_command_and_is_resumed(here, monkeypatch, capsys):
@@ -430,11 +422,8 @@ def test_the_default_spaces_stand_beside_the_papers_figures(here, capsys):
     write_table(here / "out", plan_of("--preset", "cpu"), "cpu", "the command")
     content = json.loads((here / "out/table9.json").read_text())
     assert content["data"] == "CIFAR-10"
-    assert [space["summary"]["paper"]["test_error_percent"] for space in content["spaces"].values()] == [
-        3.11,
-        3.26,
-        2.98,
-    ]
+    papers = [space["summary"]["paper"]["test_error_percent"] for space in content["spaces"].values()]
+    assert papers == [3.11, 3.26, 2.98]
     markdown = (here / "out/table9.md").read_text()
     for row in ("| 1 | darts | 3.11 | — | — | 3.25 |", "| 2 | darts+ir | 3.26 |", "| 3 | darts+sandglass | 2.98 |"):
         assert row in markdown

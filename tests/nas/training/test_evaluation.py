@@ -8,22 +8,17 @@ import pytest
 import torch
 from PIL import Image
 
-from cells.genotype_file import load_genotype
 from nas.commands.evaluate import evaluate_network
-from nas.config import TrainConfig
 from nas.data.datasets import load_data
 from nas.run.checkpoint import load_checkpoint, save_checkpoint
 from nas.training.evaluation import Evaluation, classify, evaluate, load_trained_network
 from nas.training.training import run_training
 from search_spaces.operator import OPERATORS
 from search_spaces.plugins import PLUGINS, load_plugin
-from tiny_runs import begin
+from some_cells import genotype_of
+from tiny_runs import TRAIN, begin
 
-CONFIG = TrainConfig(
-    data="digits", channels=2, layers=3, epochs=2, batch_size=32, train_images=320, threads=1, device="cpu"
-)
-CELL = {"nodes": [[["dil_conv_3x3", 0], ["skip_connect", 1]]], "concat": [2]}
-GHOST_CELL = {"nodes": [[["ghost_3x3", 0], ["skip_connect", 1]]], "concat": [2]}
+CONFIG = TRAIN.model_copy(update={"data": "digits", "batch_size": 32, "train_images": 320})
 
 
 @pytest.fixture
@@ -47,7 +42,7 @@ def digits():
 @pytest.fixture(scope="module")
 def trained_run(tmp_path_factory, digits):
     """A training on digits that has learned a little."""
-    genotype = load_genotype('{"format": 1, "normal": %s, "reduce": %s}' % ((json.dumps(CELL),) * 2))
+    genotype = genotype_of("dil_conv_3x3 0, skip_connect 1")
     run = begin(tmp_path_factory.mktemp("run"), CONFIG, genotype=genotype)
     run_training(CONFIG, genotype, digits, run, progress=False)
     return run
@@ -77,9 +72,9 @@ def test_errors_of_classes_and_of_all_follow_from_the_matrix():
 
 def test_an_image_file_gets_the_class_that_its_pixels_get_in_the_data_set(trained_run, digits, tmp_path, capsys):
     trained = load_trained_network(trained_run.path)
-    for number in range(3):
-        Image.fromarray(digits.test_images[number].permute(1, 2, 0).numpy()).save(tmp_path / f"{number}.png")
     files = [str(tmp_path / f"{number}.png") for number in range(3)]
+    for file, pixels in zip(files, digits.test_images[:3], strict=True):
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(file)
     out = tmp_path / "out.json"
     assert evaluate_network([str(trained_run.weights), "--image", *files, "--out", str(out)]) == 0
     printed = capsys.readouterr().out.splitlines()
@@ -114,7 +109,7 @@ def test_json_and_csv_say_what_is_printed(trained_run, digits, tmp_path, capsys)
 
 def test_a_plugin_beside_the_weights_is_loaded(tmp_path, write_plugin, digits, capsys, monkeypatch, mistake):
     plugin = load_plugin(write_plugin())
-    genotype = load_genotype('{"format": 1, "normal": %s, "reduce": %s}' % ((json.dumps(GHOST_CELL),) * 2))
+    genotype = genotype_of("ghost_3x3 0, skip_connect 1")
     run = begin(tmp_path / "run", CONFIG, genotype=genotype, plugins=[plugin])
     run_training(CONFIG.model_copy(update={"epochs": 1}), genotype, digits, run, progress=False)
     forget_ghost()

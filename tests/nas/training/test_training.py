@@ -3,8 +3,9 @@
 import pytest
 
 import nas.training.training
+from both_loops import DROPPED_CONV, OTHER_SETTINGS
 from cells.costs import network_costs
-from cells.genotype import CellGenotype, Edge, Genotype
+from cells.genotype import Genotype
 from cells.genotype_file import load_genotype
 from cells.network import Network
 from nas.config import RUN_CONTROL, TrainConfig
@@ -15,15 +16,15 @@ from nas.run.stop import Stopped
 from nas.training.training import run_training
 from nas.training.weights_file import load_trained
 from search_spaces.plugins import load_plugin
+from some_cells import genotype_of
 from tiny_runs import TRAIN, StopAfter, begin, differing, image_data, metrics
 
 
-def one_operator(name: str) -> Genotype:
-    cell = CellGenotype(((Edge(name, 0), Edge("skip_connect", 1)), (Edge(name, 2), Edge(name, 1))), (2, 3))
-    return Genotype(cell, cell, "tiny")
+def cell_of(operator: str) -> Genotype:
+    return genotype_of(f"{operator} 0, skip_connect 1", f"{operator} 2, {operator} 1")
 
 
-GENOTYPE = one_operator("dil_conv_3x3")
+GENOTYPE = cell_of("dil_conv_3x3")
 
 
 def trained(folder, config=TRAIN, genotype=GENOTYPE, stops=(), data=None) -> RunDir:
@@ -62,16 +63,8 @@ def test_a_training_that_is_stopped_and_resumed_is_the_training_that_never_stopp
 
 
 def test_a_plugin_that_draws_at_random_is_resumed_exactly_too(write_plugin, tmp_path):
-    source = """
-from torch import nn
-from search_spaces import register_operator
-
-@register_operator("dropped_pool")
-def dropped_pool(channels, stride, affine):
-    return nn.Sequential(nn.AvgPool2d(3, stride, 1), nn.Dropout(0.5))
-"""
-    load_plugin(write_plugin(source))
-    runs = [trained(tmp_path / str(stops), genotype=one_operator("dropped_pool"), stops=stops) for stops in ((), (3,))]
+    load_plugin(write_plugin(DROPPED_CONV))
+    runs = [trained(tmp_path / str(stops), genotype=cell_of("dropped_conv"), stops=stops) for stops in ((), (3,))]
     assert_same(*runs)
 
 
@@ -172,7 +165,7 @@ class CountedPool(nn.Module):
         self.calls = state["calls"]
 """
     load_plugin(write_plugin(source))
-    run = trained(tmp_path / "run", settings(epochs=1), genotype=one_operator("counted_pool"))
+    run = trained(tmp_path / "run", settings(epochs=1), genotype=cell_of("counted_pool"))
     network = load_trained(run.weights).build(compiled=True)
     assert any(getattr(module, "calls", 0) for module in network.modules())
 
@@ -185,32 +178,12 @@ def test_the_result_counts_parameters_with_and_without_the_auxiliary_head(uninte
 
 
 def test_a_node_that_the_output_leaves_out_does_not_stop_training():
-    cell = CellGenotype(((Edge("dil_conv_3x3", 0),), (Edge("dil_conv_3x3", 1),)), (3,))
-    run_training(settings(epochs=1), Genotype(cell, cell), image_data(), progress=False)
+    genotype = genotype_of("dil_conv_3x3 0", "dil_conv_3x3 1", concat=(3,))
+    run_training(settings(epochs=1), genotype, image_data(), progress=False)
 
 
-CHANGES = {
-    "train_images": 20,
-    "hold_out": 9,
-    "test_images": 5,
-    "flip": True,
-    "crop_padding": 0,
-    "seed": 1,
-    "channels": 3,
-    "layers": 4,
-    "epochs": 3,
-    "batch_size": 6,
-    "learning_rate": 0.01,
-    "learning_rate_min": 0.02,
-    "momentum": 0.5,
-    "weight_decay": 0.1,
-    "gradient_clip": 0.01,
-    "auxiliary": False,
-    "auxiliary_weight": 1.0,
-    "cutout": 0,
-    "drop_path": 0.0,
-    "precision": "bfloat16",
-}
+CHANGES = OTHER_SETTINGS | {"hold_out": 9, "test_images": 5, "cutout": 0, "drop_path": 0.0}
+CHANGES |= {"auxiliary": False, "auxiliary_weight": 1.0}
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -220,9 +193,8 @@ def test_every_setting_has_an_effect(name, uninterrupted):
     if name == "test_images":
         assert result["test_images"] == 5
     else:
-        assert [row | {"seconds": 0} for row in record.rows("metrics")] != [
-            row | {"seconds": 0} for row in metrics(uninterrupted)
-        ]
+        rows = [{name: value for name, value in row.items() if name != "seconds"} for row in record.rows("metrics")]
+        assert rows != metrics(uninterrupted)
 
 
 def test_no_setting_is_left_out_above():
