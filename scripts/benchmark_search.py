@@ -31,7 +31,7 @@ from nas.config import SearchConfig, TrainConfig
 from nas.data.image_data import DataSummary
 from nas.experiment.estimate import estimate_search
 from nas.machine.cuda_graph import WARM_UP, as_graph
-from nas.machine.device import DTYPES, arithmetic, check_precision, resolve_device
+from nas.machine.device import DTYPES, arithmetic, check_precision, memory_format, resolve_device
 from nas.search.architect import Unrolling, first_order_gradients, second_order_gradients
 from nas.search.bilevel import SearchState, bilevel_step
 from nas.training.training import TrainState, training_step
@@ -140,7 +140,7 @@ def make_stepper(name: str, arguments, order: int):
         return lambda: textbook_step(model, weights, alphas, *batches, order, config)
     state = SearchState(config, space, CLASSES, device)
     batches = [
-        (x.to(device).contiguous(memory_format=torch.channels_last), y) for x, y in zip(images, labels, strict=True)
+        (x.to(device).contiguous(memory_format=memory_format(device)), y) for x, y in zip(images, labels, strict=True)
     ]
 
     def step(images, labels, validation_images, validation_labels, learning_rate):
@@ -160,7 +160,7 @@ def make_retrainer(name: str, arguments):
     if name == "plain":
         state.network.to(memory_format=torch.contiguous_format)
     else:
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=memory_format(device))
     labels = torch.randint(CLASSES, (config.batch_size,), device=device)
 
     def step(images, labels, learning_rate, drop_path_probability):
@@ -267,7 +267,7 @@ def print_operator_table(arguments, device):
             module = build_candidate(name, channels, 1) if ours else operator.build(channels, 1, False)
             x = torch.randn(batch, channels, size, size, device=device)
             if ours:
-                x = x.contiguous(memory_format=torch.channels_last)
+                x = x.contiguous(memory_format=memory_format(device))
             row += " {:10.2f} {:7.1f}".format(*edge_cost(module.to(device), x.requires_grad_(), device))
         print(row, flush=True)
     print()

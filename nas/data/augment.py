@@ -7,13 +7,15 @@ KellerJordan/cifar10-airbench).
 import torch
 from torch.nn import functional as F
 
+from nas.machine.device import memory_format
+
 Floats = tuple[float, float, float]
 EVALUATION_BATCH = 256  # images that a network is tested on at once; changes memory, not the result
 
 
 def normalize(images: torch.Tensor, mean: Floats, std: Floats) -> torch.Tensor:
-    """uint8 (N,3,H,W) -> float32 (N,3,H,W), channels last; `mean` and `std` are for pixels in 0..1."""
-    x = images.to(torch.float32, memory_format=torch.channels_last)
+    """uint8 (N,3,H,W) -> float32 (N,3,H,W) in the device's `memory_format`; `mean` and `std` are for pixels in 0..1."""
+    x = images.to(torch.float32, memory_format=memory_format(images.device))
     # Channel by channel with plain numbers: a tensor made of `mean` would be a copy to the device, which waits for it.
     for channel in range(3):
         x[:, channel].sub_(255 * mean[channel]).div_(255 * std[channel])
@@ -30,7 +32,7 @@ def augment(
     cutout: int,
     generator: torch.Generator,
 ) -> torch.Tensor:
-    """Randomly cropped, mirrored (p = 1/2), normalised, cut out: uint8 (N,3,H,W) -> float32 (N,3,H,W), channels last.
+    """Randomly cropped, mirrored (p = 1/2), normalised, cut out: uint8 (N,3,H,W) -> float32 (N,3,H,W).
 
     As in DARTS: the crop's padding is black before normalisation, so not zero after it; cutout comes after
     normalisation, a square of side `cutout` (0: none) set to zero, centred on any pixel and clipped at the border.

@@ -16,7 +16,7 @@ from nas.data.image_data import DataSummary
 from nas.loop.state import RunState
 from nas.machine import processes
 from nas.machine.cuda_graph import runs_as_graph
-from nas.machine.device import resolve_device
+from nas.machine.device import memory_format, resolve_device
 from nas.search.bilevel import SearchState, bilevel_step
 from nas.training.training import TrainState, training_step
 from search_spaces.space import SearchSpace
@@ -112,7 +112,7 @@ def _estimate(
     saved, seconds = {}, {}
     for size in (SMALL, LARGE):
         x = torch.randn(size, 3, data.image_size, data.image_size, device=device)
-        batch = x.contiguous(memory_format=torch.channels_last), torch.arange(size, device=device) % data.classes
+        batch = x.contiguous(memory_format=memory_format(device)), torch.arange(size, device=device) % data.classes
         saved[size] = torch.tensor(_saved_bytes(step, batch, cells), dtype=torch.float64)  # warms up, too
         seconds[size] = min(_seconds(step, batch) for _ in range(2))  # the least disturbed
     per_image = max(0.0, (seconds[LARGE] - seconds[SMALL]) / (LARGE - SMALL))

@@ -37,6 +37,15 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def memory_format(device: torch.device) -> torch.memory_format:
+    """How images and weights lie there: channels_last on a CPU, as the compiled loops read them; else contiguous.
+
+    On a GPU, PyTorch's kernels for channels_last are not to be relied on: an average pooling with padding has a wrong
+    gradient in CUDA's (pytorch/pytorch#188344, seen with PyTorch 2.11) and in Metal's (#175190), without a word.
+    """
+    return torch.channels_last if device.type == "cpu" else torch.contiguous_format
+
+
 def check_precision(precision: str, device: torch.device) -> None:
     """Raises InputError if the device has no such arithmetic."""
     if precision == "tf32" and device.type != "cuda":

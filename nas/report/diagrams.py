@@ -1,6 +1,7 @@
 """The pictures of the cell that a search would choose now, in its folder after every epoch."""
 
 from cells.pictures.figure import draw_genotype
+from cells.pictures.rendering import find_renderers
 from nas.loop.listener import Listener
 from nas.run.folder import RunDir
 
@@ -9,7 +10,10 @@ class Diagrams(Listener):
     """Draws the genotype that is in a search's folder."""
 
     def __init__(self, run: RunDir):
+        """Raises InputError before the first step if nothing here draws them."""
         self.run = run
+        for file_format in ("svg", "png"):
+            find_renderers(file_format)
 
     def epoch_ended(self) -> None:
         draw_genotype(self.run.read_genotype(), self.run.diagrams)

@@ -11,7 +11,7 @@ from nas.data.randomness import Draw
 from nas.loop.state import RunState
 from nas.loop.steps import apply_gradients, batch_sums, has_fused_optimizers, sgd
 from nas.machine import processes
-from nas.machine.device import DTYPES
+from nas.machine.device import DTYPES, memory_format
 from nas.machine.processes import gradients_of_mean
 from nas.machine.sync_batch_norm import synchronize_batch_norm
 from nas.search.architect import Unrolling, held_fixed
@@ -29,7 +29,7 @@ class SearchState(RunState):
         execution = Execution(config.compile is not False, config.memory == "recompute", DTYPES[config.precision])
         relax = strategy_of(config).relax
         self.supernet = Supernet(space, config.channels, config.layers, classes, execution, relax)
-        self.supernet.to(device).to(memory_format=torch.channels_last)
+        self.supernet.to(device).to(memory_format=memory_format(device))
         if config.sync_batch_norm and processes.size() > 1:
             synchronize_batch_norm(self.supernet)
         self.weight_optimizer = sgd(self.supernet.weights(), config, device)

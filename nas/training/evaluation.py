@@ -11,6 +11,7 @@ from torch import nn
 
 from nas.data.augment import EVALUATION_BATCH, Floats, normalize
 from nas.data.image_data import ImageData
+from nas.machine.device import memory_format
 from nas.training.weights_file import SavedNetwork, load_trained, weights_file
 from search_spaces.errors import InputError
 
@@ -27,7 +28,7 @@ class TrainedNetwork:
 
     def to(self, device: torch.device | str) -> "TrainedNetwork":
         """The same, there."""
-        self.network.to(device)
+        self.network.to(device).to(memory_format=memory_format(torch.device(device)))
         return self
 
     @torch.no_grad()
@@ -85,8 +86,7 @@ def load_trained_network(path: str | Path) -> TrainedNetwork:
 def trained_network(saved: SavedNetwork) -> TrainedNetwork:
     """The network that was saved, on the CPU. Raises InputError if an operator of it is not registered."""
     network = saved.build(compiled=True)
-    network.to(memory_format=torch.channels_last)
-    return TrainedNetwork(network, saved.classes, saved.image_size, saved.mean, saved.std)
+    return TrainedNetwork(network, saved.classes, saved.image_size, saved.mean, saved.std).to("cpu")
 
 
 def evaluate(trained: TrainedNetwork, data: ImageData) -> Evaluation:

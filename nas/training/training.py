@@ -21,7 +21,7 @@ from nas.loop.state import RunState
 from nas.loop.steps import apply_gradients, batch_sums, error_percent, sgd
 from nas.machine import processes
 from nas.machine.cuda_graph import as_graph
-from nas.machine.device import DTYPES, arithmetic, resolve_device
+from nas.machine.device import DTYPES, arithmetic, memory_format, resolve_device
 from nas.machine.processes import gradients_of_mean
 from nas.machine.sync_batch_norm import synchronize_batch_norm
 from nas.run.record import InMemory, Record
@@ -36,7 +36,7 @@ class TrainState(RunState):
         torch.manual_seed(Draw(config.seed, "initial weights").number())
         execution = Execution(config.compile is not False, precision=DTYPES[config.precision])
         self.network = architecture.build(config.channels, config.layers, classes, config.auxiliary, execution)
-        self.network.to(device).to(memory_format=torch.channels_last)
+        self.network.to(device).to(memory_format=memory_format(device))
         if config.sync_batch_norm and processes.size() > 1:
             synchronize_batch_norm(self.network)
         self.optimizer = sgd(self.network.parameters(), config, device)

@@ -860,7 +860,8 @@ def test_a_mistake_is_one_line_and_status_2_for_the_shell_too():
     command = [sys.executable, ROOT / "search.py", "--space", "darts+sandglas"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith('error: --space darts+sandglas: unknown operator "sandglas"') and done.stderr.count("\n") == 1
+    expected = 'error: --space darts+sandglas: unknown operator "sandglas"'
+    assert done.stderr.startswith(expected) and done.stderr.count("\n") == 1
 
 
 @pytest.mark.skipif(os.name != "posix", reason="head is POSIX")

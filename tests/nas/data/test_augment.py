@@ -33,7 +33,7 @@ def pixels(images, **settings):
     return run(images, mean=(0.0,) * 3, std=(1 / 255,) * 3, **settings)
 
 
-def test_normalize_is_the_formula_in_channels_last():
+def test_normalize_is_the_formula():
     images = torch.randint(0, 256, (4, 3, 5, 7), dtype=torch.uint8)
     expected = (images.float() / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
     result = normalize(images, MEAN, STD)
