@@ -31,6 +31,8 @@ class RunState:
                 pairs = zip(saved["param_groups"], part.param_groups, strict=True)
                 saved = saved | {"param_groups": [group | _how_computed(own) for group, own in pairs]}
             part.load_state_dict(saved)
+            if isinstance(part, torch.optim.Optimizer):
+                _lay_out_as_parameters(part)
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
         self.sums.copy_(state["sums"])
         self.good_steps.fill_(self.step)  # or it would not have been saved
@@ -70,3 +72,11 @@ class RunState:
 
 def _how_computed(group: dict) -> dict:
     return {name: group[name] for name in ("fused", "capturable", "foreach") if name in group}
+
+
+def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """A fused optimizer goes through memory, and a checkpoint of another device may be in another memory format."""
+    for parameter, held in optimizer.state.items():
+        for name, value in held.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                held[name] = torch.empty_like(parameter).copy_(value)

@@ -1,5 +1,7 @@
 """What a CUDA device computes is what the CPU computes in float64: without a GPU, all of this is skipped."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -26,6 +28,21 @@ POOLS = parse_genotype(
 def test_images_and_weights_are_channels_last_on_a_cpu_alone():
     assert memory_format(CPU) == torch.channels_last
     assert memory_format(CUDA) == memory_format(torch.device("mps")) == torch.contiguous_format
+
+
+def test_a_checkpoint_in_another_memory_format_goes_on_as_in_its_own():
+    """That of a CPU on a GPU, or the other way round."""
+    kept, resumed = search_on(CPU, compile=False), search_on(CPU, compile=False)
+    step = {"train": batches_on(CPU)[0], "validation": batches_on(CPU)[1], "learning_rate": 0.025}
+    bilevel_step(kept, config=SEARCH, **step)
+    saved = deepcopy(kept.state_dict())
+    for held in saved["weight_optimizer"]["state"].values():
+        held["momentum_buffer"] = held["momentum_buffer"].contiguous()
+    resumed.load_state_dict(saved)
+    for state in (kept, resumed):
+        bilevel_step(state, config=SEARCH, **step)
+    for name, expected in kept.supernet.state_dict().items():
+        assert torch.equal(resumed.supernet.state_dict()[name], expected), name
 
 
 def cosine(found, expected) -> float:
