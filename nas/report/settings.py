@@ -1,12 +1,10 @@
 """What a report says of any run: how far it is, its settings beside the paper's, the machine it was begun on."""
 
-import json
 from typing import Any
 
 from nas.config import RUN_CONTROL, Settings
 from nas.formatting import readable_time
-from nas.run.folder import RunDir
-from search_spaces.errors import InputError
+from nas.run.folder import RunDir, read_json
 
 
 def describe_state(result: dict[str, Any] | None, done: int, epochs: int) -> str:
@@ -29,11 +27,7 @@ def settings_rows(config: Settings) -> list[dict[str, Any]]:
 
 def environment_rows(run: RunDir) -> list[tuple[str, str]]:
     """(name, value) of what environment.json holds. Raises InputError if it is damaged."""
-    try:
-        content = dict(json.loads(run.environment.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{run.environment} is damaged ({error}); restore it, or start the run anew") from None
-    return [(str(name), _shown(value)) for name, value in content.items()]
+    return [(str(name), _shown(value)) for name, value in read_json(run.environment).items()]
 
 
 def _shown(value: Any) -> str:

@@ -19,24 +19,11 @@ from nas.run.checkpoint import load_checkpoint, save_checkpoint
 from nas.run.files import append_line, write_atomically
 from search_spaces.errors import InputError
 
-FILES = (
-    "config.yaml",
-    "space.yaml",
-    "environment.json",
-    "log.txt",
-    "metrics.jsonl",
-    "alphas.jsonl",
-    "cells.jsonl",
-    "checkpoint.pt",
-    "checkpoint.previous.pt",
-    "genotype.json",
-    "weights.pt",
-    "removal.json",
-    "report.html",
-    "result.json",
-)
 FOLDERS = ("plugins", "diagrams", "tensorboard", "export")
 ROWS = ("metrics", "alphas", "cells")  # the files that grow by a line after each epoch
+SETTINGS = ("config.yaml", "space.yaml", "environment.json")
+STATE = ("checkpoint.pt", "checkpoint.previous.pt", "log.txt", *(f"{name}.jsonl" for name in ROWS))
+FILES = (*SETTINGS, *STATE, "genotype.json", "weights.pt", "removal.json", "report.html", "result.json")
 
 
 class RunDir:
