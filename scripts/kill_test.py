@@ -35,6 +35,7 @@ SPACE = "operators: [none, skip_connect, dil_conv_3x3]\nnodes: 2\n"
 KILLS_OF_A_RUN = 8  # then it is let go on to its end
 PRELOADED = [
     "nas.commands.search",
+    "nas.commands.train",
     "nas.search.search",
     "nas.training.training",
     "nas.experiment.estimate",
@@ -128,7 +129,8 @@ def carry_out(command: str, run: Path, die_at: int | None, writer):
     """In the process: the command as typed, with its writes counted."""
     from tqdm import tqdm
 
-    from nas.commands import search as cli
+    from nas.commands.search import search
+    from nas.commands.train import train
     from nas.run import files
 
     writes = 0
@@ -154,7 +156,8 @@ def carry_out(command: str, run: Path, die_at: int | None, writer):
     tqdm.set_lock(threading.RLock())  # one between processes would be left behind
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     arguments = COMMANDS[command].format(space=run.parent.parent / "tiny.yaml").split()
-    status = (cli.search if command == "search" else cli.train)([*arguments, "--run-dir", str(run), "--resume"])
+    carry_out_command = {"search": search, "train": train}[command]
+    status = carry_out_command([*arguments, "--run-dir", str(run), "--resume"])
     writer.send(writes)
     sys.exit(status)
 
