@@ -114,4 +114,4 @@ def refused():
 @pytest.fixture
 def without_pictures(monkeypatch):
     """Searches in folders that draw nothing: each picture takes longer than a tiny search itself."""
-    monkeypatch.setattr("nas.report.diagrams.draw_genotype", lambda genotype, folder: None)
+    monkeypatch.setattr("nas.report.diagrams.draw_genotype", lambda *_: None)

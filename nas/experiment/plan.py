@@ -19,6 +19,7 @@ from nas.experiment.subject import asked_architecture, asked_space
 from nas.formatting import readable_time
 from nas.machine import processes
 from nas.machine.device import arithmetic, check_precision, resolve_device
+from nas.report.diagrams import check_diagrams
 from nas.report.tensorboard import check_tensorboard
 from nas.run.folder import RunDir
 from nas.search.collapse import check_early_stop
@@ -74,6 +75,8 @@ def plan(request: Request[Config]) -> Plan[Config]:
     _mention_unused(request, given, subject)
 
     check_tensorboard(config)
+    if run is not None and isinstance(config, SearchConfig):
+        check_diagrams()
     device = resolve_device(config.device)
     check_precision(config.precision, device)
     if config.threads is not None:

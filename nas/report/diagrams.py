@@ -5,18 +5,23 @@ from cells.pictures.rendering import find_renderers
 from nas.loop.listener import Listener
 from nas.run.folder import RunDir
 
+FORMATS = ("svg", "png")
+
+
+def check_diagrams() -> None:
+    """Raises InputError if nothing here draws them."""
+    for file_format in FORMATS:
+        find_renderers(file_format)
+
 
 class Diagrams(Listener):
     """Draws the genotype that is in a search's folder."""
 
     def __init__(self, run: RunDir):
-        """Raises InputError before the first step if nothing here draws them."""
         self.run = run
-        for file_format in ("svg", "png"):
-            find_renderers(file_format)
 
     def epoch_ended(self) -> None:
-        draw_genotype(self.run.read_genotype(), self.run.diagrams)
+        draw_genotype(self.run.read_genotype(), self.run.diagrams, FORMATS)
 
     def ended(self) -> None:
         if self.run.result()["genotype_after_epochs"] != self.run.result()["epochs_run"]:  # that of an earlier epoch

@@ -73,3 +73,11 @@ def test_a_finished_run_is_planned_as_done_and_carrying_that_out_changes_nothing
     planned = plan(request("search", tmp_path / "run", resume=True))
     assert planned.is_done and planned.data is None and carry_out(planned).is_finished()
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_a_search_is_not_begun_where_nothing_draws_its_cells(tmp_path, monkeypatch, refused):
+    monkeypatch.setattr("cells.pictures.rendering.system_graphviz", lambda: None)
+    monkeypatch.setattr("cells.pictures.rendering.graphviz_pure", lambda: None)
+    with refused('nothing here draws diagram format "svg"; pip install graphviz-pure'):
+        plan(request("search", tmp_path / "run"))
+    plan(request("search"))  # nothing is kept, so nothing is drawn

@@ -61,7 +61,7 @@ def finished(finished_folder, here):
 
 def quickly(patch):
     """Pictures of cells, and estimates of what a run takes, take longer than such a run itself."""
-    patch.setattr("nas.report.diagrams.draw_genotype", lambda genotype, folder: None)
+    patch.setattr("nas.report.diagrams.draw_genotype", lambda *_: None)
     for kind in ("search", "training"):
         patch.setattr(f"nas.experiment.plan.estimate_{kind}", lambda *_: Estimate(1, 1, 1, 1))
 
