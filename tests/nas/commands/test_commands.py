@@ -24,7 +24,7 @@ from nas.experiment.estimate import Estimate
 from nas.experiment.names import genotype_name
 from nas.run import files as run_files
 from nas.run.begin import create_run
-from nas.run.folder import RunDir
+from nas.run.folder import FILES, RunDir
 from nas.run.lock import locked
 from project_root import ROOT
 from search_spaces.errors import InputError
@@ -38,7 +38,26 @@ TRAIN = ["darts_v2", *TINY.split(), "--test-images", "20"]
 SEARCH_RUN, TRAIN_RUN = RunDir("runs/search/tiny/seed0"), RunDir("runs/train/darts_v2/seed0")
 NO_SEARCH = "darts_v2: no finished search under runs/, so DARTS' published cell"
 COMMANDS = {"search": (cli.search, SEARCH, SEARCH_RUN), "train": (cli.train, TRAIN, TRAIN_RUN)}
-both = pytest.mark.parametrize("command", COMMANDS)
+
+
+@pytest.fixture(params=COMMANDS)
+def command(request):
+    return request.param
+
+
+@pytest.fixture
+def run(command):
+    return COMMANDS[command][0]
+
+
+@pytest.fixture
+def arguments(command):
+    return COMMANDS[command][1]
+
+
+@pytest.fixture
+def folder(command) -> RunDir:
+    return COMMANDS[command][2]
 
 
 @pytest.fixture(autouse=True)
@@ -125,19 +144,8 @@ def save_images(folder, classes, count=4, splits=("train", "test")):
 def test_a_search_leaves_its_files_and_says_what_to_type_next(succeeds):
     first, *lines = succeeds(cli.search, *SEARCH).splitlines()
     assert first == "this run will take about 5 s and 2.3 GB of memory here"
-    assert sorted(os.listdir(SEARCH_RUN.path)) == [
-        ".lock",
-        "alphas.jsonl",
-        "cells.jsonl",
-        "checkpoint.pt",
-        "config.yaml",
-        "environment.json",
-        "genotype.json",
-        "log.txt",
-        "metrics.jsonl",
-        "result.json",
-        "space.yaml",
-    ]
+    unwritten = {"checkpoint.previous.pt", "weights.pt", "removal.json", "report.html"}
+    assert set(os.listdir(SEARCH_RUN.path)) == {".lock", *FILES} - unwritten
     assert lines[0].startswith("epoch 1/1  loss ")
     assert lines[1] == f"genotype  {SEARCH_RUN.genotype}"
     assert lines[3] == f"printed   {load_genotype(SEARCH_RUN.path).to_notation()}"
@@ -163,17 +171,9 @@ def test_the_next_command_is_spelled_as_this_one_was(succeeds, monkeypatch):
 
 def test_a_training_leaves_its_files_and_prints_its_result(succeeds):
     _, *lines = succeeds(cli.train, *TRAIN).splitlines()
-    assert sorted(os.listdir(TRAIN_RUN.path)) == [
-        ".lock",
-        "checkpoint.pt",
-        "config.yaml",
-        "environment.json",
-        "genotype.json",
-        "log.txt",
-        "metrics.jsonl",
-        "result.json",
-        "weights.pt",
-    ]
+    unwritten = {"checkpoint.previous.pt", "removal.json", "report.html"}
+    of_a_search = {"space.yaml", "alphas.jsonl", "cells.jsonl"}
+    assert set(os.listdir(TRAIN_RUN.path)) == {".lock", *FILES} - unwritten - of_a_search
     result = TRAIN_RUN.result()
     assert lines[0].startswith("epoch 1/1  loss ")
     assert lines[1] == f"test error {result['test_error_percent']:.2f} % on 20 images of digits"
@@ -278,9 +278,9 @@ def test_threads_are_those_of_the_settings(succeeds, monkeypatch):
 # Settings: default < preset < --config < flag
 
 
-@both
-def test_a_dry_run_prints_all_settings_time_memory_and_disk_and_writes_nothing(whole, command, succeeds):
-    run, arguments, folder = COMMANDS[command]
+def test_a_dry_run_prints_all_settings_time_memory_and_disk_and_writes_nothing(
+    run, arguments, folder, whole, command, succeeds
+):
     before = files()
     out = succeeds(run, *arguments, "--dry-run", "--seed", "4", "--plugin", make_plugin())
     assert files() == before | {"ghost.py": Path("ghost.py").read_bytes()}
@@ -295,9 +295,7 @@ def test_a_dry_run_prints_all_settings_time_memory_and_disk_and_writes_nothing(w
     assert yaml.safe_load(again) == settings
 
 
-@both
-def test_settings_come_from_the_flag_the_file_the_preset_the_default(command, succeeds):
-    run = COMMANDS[command][0]
+def test_settings_come_from_the_flag_the_file_the_preset_the_default(run, command, succeeds):
     Path("my.yaml").write_text("channels: 5\nepochs: 7\nsearch:\n  order: 1\ntrain:\n  cutout: 0\n")
     subject = ["darts_v2"] if command == "train" else ["--space", "tiny.yaml"]
     out = succeeds(run, *subject, "--preset", "quick", "--config", "my.yaml", "--epochs", "9", "--dry-run")
@@ -307,7 +305,6 @@ def test_settings_come_from_the_flag_the_file_the_preset_the_default(command, su
     assert settings.get("order") == 1 or settings.get("cutout") == 0
 
 
-@both
 def test_help_comes_without_importing_torch(command):
     code = f"""
 import sys
@@ -327,20 +324,18 @@ assert "torch" not in sys.modules
 
 
 @pytest.mark.parametrize(("seconds", "says"), [(7200, True), (3601, True), (3599, False), (5, False)])
-@both
-def test_a_run_of_hours_is_announced_with_the_preset_that_takes_minutes(command, seconds, says, call, monkeypatch):
+def test_a_run_of_hours_is_announced_with_the_preset_that_takes_minutes(
+    run, arguments, seconds, says, call, monkeypatch
+):
     estimated(monkeypatch, seconds)
     monkeypatch.setattr("nas.experiment.carry_out._begin", refuse)  # as far as this test goes
-    run, arguments, _ = COMMANDS[command]
     out = call(run, *arguments).out
     assert ("--preset quick takes minutes" in out) is says
     if seconds == 7200:
         assert out == "this run will take about 2.0 h and 2.3 GB of memory here; --preset quick takes minutes\n"
 
 
-@both
-def test_where_operators_cannot_be_compiled_one_line_says_so(command, succeeds, monkeypatch):
-    run, arguments, folder = COMMANDS[command]
+def test_where_operators_cannot_be_compiled_one_line_says_so(run, arguments, folder, succeeds, monkeypatch):
     monkeypatch.setattr("cells.compiled.fused.kernels", None)
     monkeypatch.setattr("nas.experiment.plan.WHY_NOT_COMPILED", "No module named 'numba'")
     for flags, kept in (((), None), (("--compile", "--force"), True)):
@@ -349,15 +344,11 @@ def test_where_operators_cannot_be_compiled_one_line_says_so(command, succeeds, 
         assert yaml.safe_load((folder.path / "config.yaml").read_text())["compile"] is kept  # another machine may
 
 
-@both
-def test_what_is_not_float32_is_not_compiled_on_a_cpu(command, succeeds):
-    run, arguments, _ = COMMANDS[command]
+def test_what_is_not_float32_is_not_compiled_on_a_cpu(run, arguments, succeeds):
     assert "the loops compute in float32" in succeeds(run, *arguments, "--precision", "bfloat16").splitlines()[0]
 
 
-@both
-def test_operators_are_compiled_unless_asked_not_to(command, succeeds):
-    run, arguments, folder = COMMANDS[command]
+def test_operators_are_compiled_unless_asked_not_to(run, arguments, folder, succeeds):
     for flags, kept in (((), None), (("--no-compile", "--force"), False)):
         assert "compiled" not in succeeds(run, *arguments, *flags)
         assert yaml.safe_load((folder.path / "config.yaml").read_text())["compile"] is kept
@@ -367,7 +358,6 @@ def refuse(*_, **__):
     raise InputError("no further")
 
 
-@both
 def test_as_typed_without_cifar10_one_line_names_what_can_be_typed_instead(command, fails, monkeypatch):
     def no_network(*_, **__):
         raise URLError("Temporary failure in name resolution")
@@ -382,9 +372,7 @@ def test_as_typed_without_cifar10_one_line_names_what_can_be_typed_instead(comma
 # Going on
 
 
-@both
-def test_a_finished_run_is_not_done_again_unasked(command, succeeds, fails):
-    run, arguments, folder = COMMANDS[command]
+def test_a_finished_run_is_not_done_again_unasked(run, arguments, folder, succeeds, fails):
     succeeds(run, *arguments)
     fails(run, *arguments, words=("holds a finished run", "--force", "--seed"))
     before = files()
@@ -396,9 +384,9 @@ def test_a_finished_run_is_not_done_again_unasked(command, succeeds, fails):
     assert (folder.path / "result.json").stat().st_mtime_ns > stamp
 
 
-@both
-def test_a_run_that_ran_out_of_time_says_how_to_go_on_and_does(command, call, succeeds, fails, capsys):
-    run, arguments, folder = COMMANDS[command]
+def test_a_run_that_ran_out_of_time_says_how_to_go_on_and_does(
+    run, arguments, folder, command, call, succeeds, fails, capsys
+):
     said = call(run, *arguments, "--epochs", "2", "--stop-after", "1e-9")
     assert said.status == 75 and folder.checkpoint.is_file() and not folder.is_finished()
     program = {"search": "darts-search", "train": "darts-train"}[command]
@@ -411,17 +399,13 @@ def test_a_run_that_ran_out_of_time_says_how_to_go_on_and_does(command, call, su
     assert (stored["epochs"], stored["threads"], stored["device"], stored["stop_after"]) == (2, 1, "cpu", None)
 
 
-@both
-def test_resume_without_anything_to_resume_starts_from_the_beginning_and_says_so(command, succeeds):
-    run, arguments, folder = COMMANDS[command]
+def test_resume_without_anything_to_resume_starts_from_the_beginning_and_says_so(run, arguments, folder, succeeds):
     out = succeeds(run, *arguments, "--resume")
     assert out.splitlines()[0] == f"nothing to resume in {folder.path}; starting from the beginning"
     assert folder.is_finished()
 
 
-@both
-def test_resume_without_a_checkpoint_starts_from_the_beginning_and_says_so(command, succeeds, fails):
-    run, arguments, folder = COMMANDS[command]
+def test_resume_without_a_checkpoint_starts_from_the_beginning_and_says_so(run, arguments, folder, succeeds, fails):
     succeeds(run, *arguments)
     folder.checkpoint.unlink()
     fails(run, *arguments, "--resume", "--epochs", "2", words=("finished and has no checkpoint", "--force"))
@@ -431,18 +415,14 @@ def test_resume_without_a_checkpoint_starts_from_the_beginning_and_says_so(comma
     assert "epoch 1/1" in out and folder.is_finished()
 
 
-@both
-def test_more_epochs_extend_a_finished_run(command, succeeds):
-    run, arguments, folder = COMMANDS[command]
+def test_more_epochs_extend_a_finished_run(run, arguments, folder, succeeds):
     succeeds(run, *arguments)
     out = succeeds(run, "--run-dir", folder.path, "--resume", "--epochs", "2")
     assert "epoch 1/2" not in out and "epoch 2/2" in out
     assert [row["epoch"] for row in folder.rows("metrics")] == [0, 1] and folder.result()["epochs"] == 2
 
 
-@both
-def test_other_settings_than_the_run_was_begun_with_are_named_and_refused(command, succeeds, fails):
-    run, arguments, folder = COMMANDS[command]
+def test_other_settings_than_the_run_was_begun_with_are_named_and_refused(run, arguments, folder, succeeds, fails):
     succeeds(run, *arguments, "--epochs", "2")
     changes = {
         "channels": ("2", "3"),
@@ -459,9 +439,7 @@ def test_other_settings_than_the_run_was_begun_with_are_named_and_refused(comman
     fails(run, "--run-dir", folder.path, "--resume", "--preset", "quick", words=("channels was 2 and is now",))
 
 
-@both
-def test_how_a_run_is_carried_out_may_change(command, call, succeeds):
-    run, arguments, folder = COMMANDS[command]
+def test_how_a_run_is_carried_out_may_change(run, arguments, folder, call, succeeds):
     assert call(run, *arguments, "--stop-after", "1e-9").status == 75
     succeeds(run, "--run-dir", folder.path, "--resume", "--device", "auto", "--threads", "1", "--stop-after", "60")
 
@@ -495,9 +473,7 @@ def test_another_plugin_is_refused(call, fails, succeeds):
     succeeds(cli.search, *resume, "--plugin", "moved.py")
 
 
-@both
-def test_other_images_are_refused(command, call, fails):
-    run, arguments, folder = COMMANDS[command]
+def test_other_images_are_refused(run, arguments, folder, command, call, fails):
     save_images("pets", ["cat", "dog"], count=8)
     pets = [*arguments, "--data", "pets", "--train-images", "16", "--stop-after", "1e-9"]
     if command == "train":
@@ -507,18 +483,14 @@ def test_other_images_are_refused(command, call, fails):
     fails(run, "--run-dir", folder.path, "--resume", words=("begun with other images", "--force"))
 
 
-@both
-def test_a_damaged_checkpoint_is_refused_and_the_finished_run_stays_finished(command, succeeds, fails):
-    run, arguments, folder = COMMANDS[command]
+def test_a_damaged_checkpoint_is_refused_and_the_finished_run_stays_finished(run, arguments, folder, succeeds, fails):
     succeeds(run, *arguments)
     folder.checkpoint.write_bytes(b"damaged")
     fails(run, "--run-dir", folder.path, "--resume", "--epochs", "2", words=("checkpoint.pt", "damaged", "--force"))
     assert folder.is_finished()
 
 
-@both
-def test_with_a_damaged_checkpoint_the_run_goes_on_from_the_one_before(command, succeeds):
-    run, arguments, folder = COMMANDS[command]
+def test_with_a_damaged_checkpoint_the_run_goes_on_from_the_one_before(run, arguments, folder, succeeds):
     succeeds(run, *arguments, "--epochs", "3")
     expected = learned_rows(folder)
     succeeds(run, *arguments, "--epochs", "2", "--force")
@@ -529,9 +501,7 @@ def test_with_a_damaged_checkpoint_the_run_goes_on_from_the_one_before(command, 
     assert learned_rows(folder) == expected
 
 
-@both
-def test_a_second_process_on_a_folder_is_refused(command, succeeds, fails):
-    run, arguments, folder = COMMANDS[command]
+def test_a_second_process_on_a_folder_is_refused(run, arguments, folder, succeeds, fails):
     succeeds(run, *arguments)
     with locked(folder, print):
         for flag in ("--resume", "--force"):
@@ -539,11 +509,11 @@ def test_a_second_process_on_a_folder_is_refused(command, succeeds, fails):
     assert "is finished" in succeeds(run, *arguments, "--resume")
 
 
-@both
 @pytest.mark.parametrize(("flags", "words"), [((), "holds an unfinished run"), (("--resume",), "another process has")])
-def test_a_run_that_another_process_began_meanwhile_is_not_overwritten(flags, words, command, call, monkeypatch):
+def test_a_run_that_another_process_began_meanwhile_is_not_overwritten(
+    run, arguments, folder, flags, words, call, monkeypatch
+):
     """Both plan a run in one new folder; the other one begins, saves itself and ends before this one begins."""
-    run, arguments, folder = COMMANDS[command]
 
     def after_another(run, say):
         create_run(folder, "epochs: 7", "fingerprint")
@@ -555,9 +525,7 @@ def test_a_run_that_another_process_began_meanwhile_is_not_overwritten(flags, wo
     assert folder.config.read_text() == "epochs: 7"
 
 
-@both
-def test_a_run_that_goes_on_elsewhere_says_what_is_not_as_it_was(command, call, succeeds):
-    run, arguments, folder = COMMANDS[command]
+def test_a_run_that_goes_on_elsewhere_says_what_is_not_as_it_was(run, arguments, folder, call, succeeds):
     call(run, *arguments, "--stop-after", "1e-9", "--epochs", "2")
     before = json.loads(folder.environment.read_text())
     folder.environment.write_text(json.dumps(before | {"torch": "1.0"}))
@@ -575,9 +543,7 @@ def test_deterministic_runs_in_two_processes_give_the_same_bits():
     assert a.pop("config.yaml") == b.pop("config.yaml") and a == b
 
 
-@both
-def test_the_folder_of_the_other_command_is_refused(command, succeeds, fails):
-    run, arguments, folder = COMMANDS[command]
+def test_the_folder_of_the_other_command_is_refused(run, arguments, folder, command, succeeds, fails):
     succeeds(run, *arguments)
     other = cli.train if command == "search" else cli.search
     fails(other, "--run-dir", folder.path, "--resume", words=("holds a run of", "search.py", "train_genotype.py"))
@@ -768,9 +734,7 @@ def test_a_mistake_in_a_genotype_is_one_line_and_changes_nothing(argument, words
     fails(cli.train, argument, *TRAIN[1:], words=words)
 
 
-@both
-def test_a_run_folder_with_broken_files_is_one_line(command, succeeds, fails):
-    run, arguments, folder = COMMANDS[command]
+def test_a_run_folder_with_broken_files_is_one_line(run, arguments, folder, command, succeeds, fails):
     succeeds(run, *arguments)
     for name, words in (("config.yaml", "config.yaml"), ("environment.json", "damaged"), ("genotype.json", "genotype")):
         good = (folder.path / name).read_bytes()
@@ -780,9 +744,7 @@ def test_a_run_folder_with_broken_files_is_one_line(command, succeeds, fails):
         (folder.path / name).write_bytes(good)
 
 
-@both
-def test_a_disk_that_is_full_from_the_start_is_one_line(command, call, monkeypatch):
-    run, arguments, folder = COMMANDS[command]
+def test_a_disk_that_is_full_from_the_start_is_one_line(run, arguments, folder, call, monkeypatch):
     fill_disk(monkeypatch, lambda path: True)
     said = call(run, *arguments)
     assert said.status == 2
@@ -793,9 +755,7 @@ def test_a_disk_that_is_full_from_the_start_is_one_line(command, call, monkeypat
     assert list(files("runs")) == [str(folder.path / ".lock")]
 
 
-@both
-def test_a_disk_that_fills_up_loses_nothing_that_was_saved(command, call, succeeds, monkeypatch):
-    run, arguments, folder = COMMANDS[command]
+def test_a_disk_that_fills_up_loses_nothing_that_was_saved(run, arguments, folder, call, succeeds, monkeypatch):
     saved = []
     with monkeypatch.context() as patch:
         fill_disk(patch, lambda path: "checkpoint" in str(path) and (saved.append(path) or len(saved) > 1))
@@ -823,9 +783,7 @@ def learned_rows(folder: RunDir) -> list[dict]:
     return [row | {"seconds": None} for row in folder.rows("metrics") + folder.rows("alphas")]
 
 
-@both
-def test_a_folder_that_may_not_be_written_is_one_line(command, fails, monkeypatch):
-    run, arguments, folder = COMMANDS[command]
+def test_a_folder_that_may_not_be_written_is_one_line(run, arguments, folder, fails, monkeypatch):
 
     def forbidden(path, *_, **__):
         raise PermissionError(13, "Permission denied", str(path))
