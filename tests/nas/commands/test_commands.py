@@ -224,23 +224,22 @@ def test_a_published_name_wins_over_a_folder_of_that_name(succeeds):
     succeeds(cli.train, *TRAIN, "--dry-run")
 
 
-@pytest.mark.parametrize("kind", ["json file", "run folder", "genotype.json", "printed text", "JSON text", "text file"])
-def test_a_genotype_is_given_in_any_form(kind, succeeds):
-    genotype = load_genotype("darts_v1")
+V1 = load_genotype("darts_v1")
+
+
+@pytest.mark.parametrize(
+    "argument", ["cell.json", "mine", "mine/genotype.json", "cell.txt", V1.to_notation(), V1.to_json()]
+)
+def test_a_genotype_is_given_in_any_form(argument, succeeds):
     Path("mine").mkdir()
-    Path("mine/genotype.json").write_text(genotype.to_json())
-    Path("cell.json").write_text(genotype.to_json())
-    Path("cell.txt").write_text(genotype.to_notation())
-    argument = {
-        "json file": "cell.json",
-        "run folder": "mine",
-        "genotype.json": "mine/genotype.json",
-        "printed text": genotype.to_notation(),
-        "JSON text": genotype.to_json(),
-        "text file": "cell.txt",
-    }[kind]
+    for file, text in {
+        "mine/genotype.json": V1.to_json(),
+        "cell.json": V1.to_json(),
+        "cell.txt": V1.to_notation(),
+    }.items():
+        Path(file).write_text(text)
     succeeds(cli.train, argument, *TRAIN[1:], "--run-dir", "run")
-    assert load_genotype("run") == genotype
+    assert load_genotype("run") == V1
 
 
 def test_without_a_genotype_the_newest_finished_search_is_trained(succeeds):

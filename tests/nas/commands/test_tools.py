@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from cells.genotype_file import load_genotype
 from nas.commands.genotypes import describe_genotype, draw_cells
 from nas.commands.operators import check_operator, list_operators
 from project_root import ROOT
@@ -56,17 +55,6 @@ def test_describe_genotype_counts_the_network_that_is_asked_for(capsys):
     assert pixels["parameters"] == small["parameters"] and 3.9 < pixels["madds"] / small["madds"] <= 4
     assert wide["channels"] == 8 and wide["parameters"] > 2 * small["parameters"]
     assert deep["layers"] == 4 and deep["parameters"] > small["parameters"]
-
-
-def test_describe_genotype_reads_a_name_a_file_and_a_printed_notation_alike(tmp_path, capsys):
-    genotype = load_genotype("darts_v2")
-    file = tmp_path / "cell.json"
-    file.write_text(genotype.to_json())
-    printed = []
-    for argument in ("DARTS_V2", str(file), genotype.to_notation()):
-        assert describe_genotype([argument, *SMALL]) == 0
-        printed.append(capsys.readouterr().out)
-    assert len(set(printed)) == 1
 
 
 def test_a_run_folder_brings_its_plugins(run_folder, capsys):

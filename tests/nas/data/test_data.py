@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import struct
 import tarfile
 import zlib
@@ -64,16 +65,12 @@ def pixel(folder, image_size=None):
 
 def test_digits_are_split_the_same_way_everywhere():
     data = load_data("digits", None)
-    assert (len(data.train_images), len(data.test_images), data.image_size) == (1437, 360, 8)
+    assert (len(data.train_images), len(data.test_images), data.image_size, data.flip) == (1437, 360, 8, False)
     assert data.fingerprint == DIGITS_FINGERPRINT
     assert data.classes == tuple("0123456789")
     assert data.train_images.max() == 255 and data.train_images.min() == 0
     assert data.mean == pytest.approx((0.305318,) * 3, abs=1e-6)
     assert data.std == pytest.approx((0.375861,) * 3, abs=1e-6)
-
-
-def test_digits_are_never_mirrored():
-    assert not load_data("digits", None).flip
 
 
 def test_digits_train_and_test_share_no_place():
@@ -321,64 +318,45 @@ def test_a_misspelt_name_is_answered_with_the_known_ones():
     assert 'did you mean "digits"?' in message and "cifar10" in message
 
 
-def test_a_missing_folder_is_named(tmp_path):
-    assert f'"{tmp_path / "none"}" is not a folder; known: cifar10, digits' in one_line(tmp_path / "none")
-
-
-def test_a_file_in_place_of_a_folder_is_named(tmp_path):
+def test_what_is_no_folder_of_images_is_named(tmp_path):
     (tmp_path / "file").write_text("")
+    assert f'"{tmp_path / "none"}" is not a folder; known: cifar10, digits' in one_line(tmp_path / "none")
     assert f'"{tmp_path / "file"}" is not a folder' in one_line(tmp_path / "file")
-
-
-def test_an_empty_folder_is_named(tmp_path):
     assert f'"{tmp_path}" has no folder "train"; images are expected as train/<class>/*' in one_line(tmp_path)
 
 
-def test_a_missing_test_folder_is_named(folder):
-    (folder / "test").rename(folder / "validation")
-    assert f'"{folder}" has no folder "test"' in one_line(folder)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda pets: (pets / "test").rename(pets / "validation"), '"{pets}" has no folder "test"'),
+        (lambda pets: (pets / "test").rename(pets / "old") and save(pets / "test" / "0.png"), '"{test}" has no class'),
+        (
+            lambda pets: (pets / "train" / "dog").rename(pets / "dog"),
+            '"{train}" has one class, "cat"; at least two are',
+        ),
+        (lambda pets: (pets / "train" / "eel").mkdir(), '"{train}{sep}eel" has no images'),
+        (lambda pets: (pets / "test" / "dog").rename(pets / "test" / "eel"), "only in train: dog; only in test: eel"),
+        (
+            lambda pets: [save(pets / "test" / f"x{i}" / "0.png") for i in range(9)],
+            "none; only in test: x0, x1, x2, x3, x4 and 4 more",
+        ),
+        (
+            lambda pets: (pets / "train" / "cat" / "more").mkdir(),
+            '"{train}{sep}cat{sep}more" is a folder inside a class',
+        ),
+    ],
+    ids=["no test", "no classes", "one class", "an empty class", "other classes", "many others", "a folder in a class"],
+)
+def test_a_folder_that_is_not_laid_out_as_it_must_be_is_named(change, message, folder):
+    change(folder)
+    assert message.format(pets=folder, train=folder / "train", test=folder / "test", sep=os.sep) in one_line(folder)
 
 
-def test_a_folder_without_classes_is_named(folder):
-    (folder / "test").rename(folder / "old")
-    save(folder / "test" / "0.png")
-    assert f'"{folder / "test"}" has no class folders' in one_line(folder)
-
-
-def test_one_class_is_too_few(folder):
-    (folder / "train" / "dog").rename(folder / "dog")
-    assert f'"{folder / "train"}" has one class, "cat"; at least two are needed' in one_line(folder)
-
-
-def test_a_class_without_images_is_named(folder):
-    (folder / "train" / "eel").mkdir()
-    assert f'"{folder / "train" / "eel"}" has no images' in one_line(folder)
-
-
-def test_other_classes_in_test_than_in_train_are_named(folder):
-    (folder / "test" / "dog").rename(folder / "test" / "eel")
-    assert "only in train: dog; only in test: eel" in one_line(folder)
-
-
-def test_many_differing_classes_are_cut_short(folder):
-    for i in range(9):
-        save(folder / "test" / f"extra{i}" / "0.png")
-    assert "only in train: none; only in test: extra0, extra1, extra2, extra3, extra4 and 4 more" in one_line(folder)
-
-
-def test_a_folder_inside_a_class_is_named(folder):
-    (folder / "train" / "cat" / "more").mkdir()
-    assert f'"{folder / "train" / "cat" / "more"}" is a folder inside a class folder' in one_line(folder)
-
-
-def test_different_sizes_ask_for_image_size(folder):
+def test_images_of_different_sizes_or_not_square_ask_for_image_size(folder):
     bad = folder / "train" / "dog" / "3.png"
     save(bad, size=(9, 9))
     message = one_line(folder)
     assert str(bad) in message and "9 x 9" in message and "8 x 8" in message and "--image-size" in message
-
-
-def test_images_that_are_not_square_ask_for_image_size(folder):
     for path in folder.glob("*/*/*.png"):
         save(path, size=(9, 7))
     message = one_line(folder)
