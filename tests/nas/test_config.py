@@ -39,16 +39,6 @@ def test_every_preset_is_valid_for_both_commands_and_the_papers_changes_nothing(
     assert configs["quick"].epochs < configs["paper"].epochs > configs["cpu"].epochs
 
 
-def test_a_later_layer_wins_over_an_earlier_one_and_all_over_the_default():
-    layers = [
-        ("preset", {"epochs": 2, "seed": 2, "order": 1}),
-        ("file", {"epochs": 3, "seed": 3}),
-        ("flag", {"seed": 4}),
-    ]
-    config = build_config(SearchConfig, layers)
-    assert (config.channels, config.order, config.epochs, config.seed) == (16, 1, 3, 4)
-
-
 def test_a_file_has_settings_for_both_commands_and_for_either(tmp_path):
     path = tmp_path / "both.yaml"
     path.write_text("seed: 3\nepochs: 9\nsearch:\n  epochs: 5\ntrain:\n")
@@ -160,11 +150,6 @@ def test_a_file_that_cannot_be_read_is_named_in_one_line(tmp_path, refused):
         read_settings(tmp_path / "missing.yaml", "search")
     with refused("cannot read settings", "Is a directory"):
         read_settings(tmp_path, "search")
-
-
-def test_an_unknown_preset_is_answered_with_the_known_ones(refused):
-    with refused('unknown preset "quik"; did you mean "quick"? known: paper, cpu, table9-cpu, quick'):
-        read_preset("quik", "search")
 
 
 values = st.recursive(

@@ -189,12 +189,6 @@ def test_a_checkpoint_of_another_network_is_one_line(tmp_path, refused):
             RunState({"network": part}, 3, CPU).resume_from(run)
 
 
-def test_without_a_checkpoint_a_state_stays_at_the_beginning(tmp_path):
-    state = RunState({}, 3, CPU)
-    state.resume_from(begin(tmp_path / "run", TRAIN))
-    assert (state.epoch, state.step) == (0, 0)
-
-
 def test_the_cosine_schedule_ends_as_the_reference_log_says():
     assert cosine(0.025, 0.001, 0, 50) == 0.025
     assert f"{cosine(0.025, 0.001, 49, 50):e}" == "1.023679e-03"  # the reference's log, epoch index 49
