@@ -96,6 +96,20 @@ def write_plugin(tmp_path):
 
 
 @pytest.fixture
+def mistake(capsys):
+    """`mistake(command, …)`: the one line that answers a command with these arguments, which must end with status 2."""
+
+    def mistake(command, *arguments) -> str:
+        capsys.readouterr()
+        assert command(list(map(str, arguments))) == 2
+        printed = capsys.readouterr()
+        assert printed.out == "" and printed.err.startswith("error: ") and printed.err.count("\n") == 1
+        return printed.err
+
+    return mistake
+
+
+@pytest.fixture
 def refused():
     """`with refused("some words"):` asserts that the block raises InputError, in one line with those words."""
 

@@ -190,10 +190,7 @@ def test_flags_that_the_text_names_exist():
         action for parser in (*parsers, table9._parser(), benchmark_search.build_parser()) for action in parser._actions
     ]
     known = {flag for action in actions for flag in action.option_strings}
-    for source in [
-        *(ROOT / "nas" / "commands").glob("*.py"),
-        *(ROOT / "scripts").glob("*.py"),
-    ]:  # of the small commands
+    for source in (*ROOT.glob("nas/commands/*.py"), *ROOT.glob("scripts/*.py")):  # of the small commands
         known |= set(re.findall(r'add_argument\(\s*"(--[a-z-]+)"', source.read_text(encoding="utf-8")))
     for page, text in ALL_PAGES.items():
         assert set(re.findall(r"`(--[a-z-]+)", text)) <= known, page

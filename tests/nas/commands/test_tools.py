@@ -25,14 +25,6 @@ def run_folder(tmp_path, write_plugin):
     return folder
 
 
-def one_line(capsys, status):
-    """The line on standard error of a command that ended with `status`, which must be that of a mistake."""
-    printed = capsys.readouterr()
-    assert status == 2 and printed.out == ""
-    assert printed.err.startswith("error: ") and printed.err.count("\n") == 1
-    return printed.err
-
-
 def test_describe_genotype_prints_the_published_counts_and_the_operators_of_each_cell(capsys):
     assert describe_genotype(["darts_v2"]) == 0
     printed = json.loads(capsys.readouterr().out)
@@ -64,10 +56,10 @@ def test_a_run_folder_brings_its_plugins(run_folder, capsys):
     assert "ghost.py was run" in printed.err
 
 
-def test_a_genotype_file_needs_the_plugin_that_its_operator_is_from(run_folder, tmp_path, capsys):
+def test_a_genotype_file_needs_the_plugin_that_its_operator_is_from(run_folder, tmp_path, mistake):
     file = tmp_path / "cell.json"
     (run_folder / "genotype.json").rename(file)
-    assert "ghost_3x3" in one_line(capsys, describe_genotype([str(file)]))
+    assert "ghost_3x3" in mistake(describe_genotype, file)
     assert describe_genotype([str(file), "--plugin", str(run_folder / "plugins" / "ghost.py")]) == 0
 
 
@@ -120,7 +112,7 @@ def test_check_operator_says_what_it_checked_and_what_the_operator_costs(write_p
         assert words in printed
 
 
-def test_check_operator_refuses_an_operator_that_breaks_its_contract(write_plugin, capsys):
+def test_check_operator_refuses_an_operator_that_breaks_its_contract(write_plugin, mistake):
     source = """
 from torch import nn
 from search_spaces import register_operator
@@ -129,8 +121,8 @@ from search_spaces import register_operator
 def always_strided(channels, stride, affine):
     return nn.AvgPool2d(2)
 """
-    status = check_operator(["always_strided", "--plugin", str(write_plugin(source, "strided.py"))])
-    assert "must return (2, 16, 8, 8)" in one_line(capsys, status)
+    plugin = write_plugin(source, "strided.py")
+    assert "must return (2, 16, 8, 8)" in mistake(check_operator, "always_strided", "--plugin", plugin)
 
 
 @pytest.mark.parametrize(
@@ -151,9 +143,9 @@ def always_strided(channels, stride, affine):
         (list_operators, ["sandglass"], "sandglass"),
     ],
 )
-def test_a_mistake_is_answered_in_one_line(command, arguments, words, capsys, tmp_path, monkeypatch):
+def test_a_mistake_is_answered_in_one_line(command, arguments, words, tmp_path, monkeypatch, mistake):
     monkeypatch.chdir(tmp_path)
-    assert words in one_line(capsys, command(arguments))
+    assert words in mistake(command, *arguments)
     assert not list(tmp_path.iterdir())
 
 

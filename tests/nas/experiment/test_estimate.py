@@ -60,11 +60,10 @@ def test_a_batch_larger_than_the_data_counts_as_the_data(clock):
 
 
 def test_a_larger_batch_of_less_measured_time_does_not_make_time_negative(monkeypatch, clock):
-    monkeypatch.setattr(
-        estimate,
-        "training_step",
-        lambda state, batch, *_: vars(clock).update(seconds=clock.seconds + 1 / len(batch[0])),
-    )
+    def faster(state, batch, *_):
+        clock.seconds += 1 / len(batch[0])
+
+    monkeypatch.setattr(estimate, "training_step", faster)
     assert training_seconds() > 0
 
 
@@ -117,10 +116,8 @@ def test_auto_stores_what_fits_and_recomputes_what_does_not(free, decided, monke
     larger = {"channels": 8, "layers": 6, "batch_size": 256}
     found = estimate_search(SEARCH.model_copy(update=larger), SPACE, DATA)
     assert found.memory == decided
-    asked = {
-        m: estimate_search(SEARCH.model_copy(update=larger | {"memory": m}), SPACE, DATA)
-        for m in ("store", "recompute")
-    }
-    assert {m: a.memory for m, a in asked.items()} == {"store": "store", "recompute": "recompute"}
+    settings = {memory: SEARCH.model_copy(update=larger | {"memory": memory}) for memory in ("store", "recompute")}
+    asked = {memory: estimate_search(config, SPACE, DATA) for memory, config in settings.items()}
+    assert [estimate.memory for estimate in asked.values()] == ["store", "recompute"]
     assert asked["recompute"].memory_bytes < asked["store"].memory_bytes
     assert found.memory_bytes == pytest.approx(asked[decided].memory_bytes, rel=0.02)  # the process itself grows

@@ -409,13 +409,15 @@ def test_a_finished_training_leaves_and_makes_the_same_errors(tmp_path, capsys):
     assert not list(folder.iterdir())  # a run that is begun anew does not keep what the one before it exported
 
 
-def test_the_plugins_beside_the_weights_are_run_if_the_network_needs_them(with_plugin, write_plugin, tmp_path, capsys):
+def test_the_plugins_beside_the_weights_are_run_if_the_network_needs_them(
+    with_plugin, write_plugin, tmp_path, capsys, mistake
+):
     saved(trained_network(with_plugin, channels=6), tmp_path / "weights.pt")
     for name in ("scaled_1", "scaled_2", "own_names"):
         del OPERATORS[name]  # as in another process
     PLUGINS.clear()
     arguments = [str(tmp_path / "weights.pt"), "--format", "python", "--out", str(tmp_path / "out")]
-    assert 'unknown operator "scaled_1"' in one_line(capsys, export_command(arguments))
+    assert 'unknown operator "scaled_1"' in mistake(export_command, *arguments)
     (tmp_path / "plugins").mkdir()
     write_plugin(PLUGIN, "plugins/block.py")
     assert export_command(arguments) == 0
@@ -427,13 +429,7 @@ def test_the_plugins_beside_the_weights_are_run_if_the_network_needs_them(with_p
     assert "was run" not in capsys.readouterr().err
 
 
-def one_line(capsys, status):
-    printed = capsys.readouterr()
-    assert status == 2 and printed.out == "" and printed.err.count("\n") == 1
-    return printed.err
-
-
-def test_a_folder_or_file_without_a_trained_network_is_refused_in_one_line(tmp_path, capsys, monkeypatch):
+def test_a_folder_or_file_without_a_trained_network_is_refused_in_one_line(tmp_path, monkeypatch, mistake):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "unfinished").mkdir()
     (tmp_path / "search").mkdir()
@@ -445,13 +441,13 @@ def test_a_folder_or_file_without_a_trained_network_is_refused_in_one_line(tmp_p
         "weights.pt": "give the weights.pt of a finished training",
         "missing.pt": "missing.pt",
     }.items():
-        assert words in one_line(capsys, export_command([argument]))
+        assert words in mistake(export_command, argument)
 
 
-def test_a_checkpoint_of_a_run_is_not_taken_for_a_network(tmp_path, capsys):
+def test_a_checkpoint_of_a_run_is_not_taken_for_a_network(tmp_path, mistake):
     run = begin(tmp_path / "run", TRAIN, genotype=load_genotype("darts_v2"))
     run.save_checkpoint({"network": {}})
-    assert "holds no trained network" in one_line(capsys, export_command([str(run.checkpoint)]))
+    assert "holds no trained network" in mistake(export_command, run.checkpoint)
 
 
 @pytest.mark.parametrize("name", ["notation", "nni", "json"])
@@ -464,8 +460,8 @@ def test_a_genotype_is_printed_in_a_form_that_is_read_back(name, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"), [(["nasnet", "--format", "nni"], "four nodes"), (["pdarts", "--format", "nnni"], '"nni"')]
 )
-def test_a_genotype_that_cannot_be_printed_is_one_line(arguments, words, capsys):
-    assert words in one_line(capsys, export_genotype(arguments))
+def test_a_genotype_that_cannot_be_printed_is_one_line(arguments, words, mistake):
+    assert words in mistake(export_genotype, *arguments)
 
 
 # The page about all this

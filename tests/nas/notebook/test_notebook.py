@@ -1,7 +1,6 @@
 """The functions for a notebook do what the commands do, and a block that is typed there needs no file."""
 
 import re
-from pathlib import Path
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -202,13 +201,3 @@ def test_an_edited_plugin_file_takes_the_place_of_what_it_was(write_plugin, refu
     assert plugins_of(["ghost_3x3"]) == (new,)  # as it was
     with refused("registered already"):
         load_plugin(write_plugin(source, "other.py"))
-
-
-def test_what_a_folder_was_begun_with_is_not_exchanged(quick_search, small_space, refused, tmp_path):
-    space = small_space("skip_connect", "dil_conv_3x3")
-    found = quick_search(space=space, run_dir=tmp_path / "run")
-    with refused("not the genotype"):
-        train_cell("darts_v2", run_dir=train_cell(found, run_dir=tmp_path / "trained", **TRAIN).run.path, resume=True)
-    Path(space).write_text("operators: [none, skip_connect]\nnodes: 2")
-    with refused("is not what it was when"):
-        quick_search(space=space, run_dir=tmp_path / "run", resume=True, epochs=2)

@@ -127,11 +127,9 @@ def test_large_alphas_do_not_overflow(run):
         (["{run}"], "--out"),
     ],
 )
-def test_a_mistake_is_answered_in_one_line(arguments, words, run, tmp_path, monkeypatch, capsys):
+def test_a_mistake_is_answered_in_one_line(arguments, words, run, tmp_path, monkeypatch, mistake):
     monkeypatch.chdir(tmp_path)
-    assert animate_search([argument.format(run=run.path) for argument in arguments]) == 2
-    error = capsys.readouterr().err
-    assert words in error and error.count("\n") == 1
+    assert words in mistake(animate_search, *(argument.format(run=run.path) for argument in arguments))
     assert not list(tmp_path.glob("x.*"))
 
 

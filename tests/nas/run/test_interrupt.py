@@ -15,11 +15,6 @@ from project_root import ROOT
 SIGNALS = [signal.SIGINT, signal.SIGTERM] + ([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])
 
 
-def test_without_a_request_nothing_happens():
-    with StopRequest() as stop:
-        stop.check(lambda: pytest.fail("saved"))
-
-
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_lets_the_step_end_then_saves_and_stops(number):
     before = {name: signal.getsignal(name) for name in SIGNALS}

@@ -135,15 +135,6 @@ def test_a_new_or_an_empty_folder_may_be_used(tmp_path):
     assert begin(tmp_path, TRAIN).exists()
 
 
-def test_runs_are_not_overwritten_unasked(tmp_path, refused):
-    run = begin(tmp_path / "run", TRAIN)
-    with refused("holds an unfinished run", "--resume", "--force"):
-        refuse_to_overwrite(run)
-    run.finish({})
-    with refused("holds a finished run", "--force"):
-        refuse_to_overwrite(run)
-
-
 @pytest.mark.parametrize(
     "names", [["notes.txt"], ["genotype.json"], ["config.yaml", "weights.pt"], ["plugins/mine.py"]]
 )
@@ -157,12 +148,6 @@ def test_a_folder_that_is_not_a_runs_is_never_touched(names, tmp_path, refused):
     with refused("is not empty and not a run folder"):  # as with --force
         begin(tmp_path, TRAIN)
     assert files(tmp_path) == before
-
-
-def test_a_file_is_no_run_folder(tmp_path, refused):
-    (tmp_path / "file").write_text("")
-    with refused("is a file", "--run-dir"):
-        refuse_to_overwrite(RunDir(tmp_path / "file"))
 
 
 @pytest.mark.parametrize("failing", range(4))  # a search begins with three files; the fourth is of one that replaces it
@@ -237,13 +222,6 @@ def test_rows_that_will_be_written_again_are_forgotten_with_the_line_cut_short(e
     lines = (run.path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == list(range(epoch + 1))
     assert not (run.path / "alphas.jsonl").exists()
-
-
-def test_other_images_than_a_run_was_begun_with_are_refused(tmp_path, refused):
-    run = begin(tmp_path / "run", TRAIN)
-    check_data(run, "fingerprint")
-    with refused("was begun with other images", "--force"):
-        check_data(run, "another")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "3"])

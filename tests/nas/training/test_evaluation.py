@@ -21,19 +21,6 @@ from tiny_runs import TRAIN, begin
 CONFIG = TRAIN.model_copy(update={"data": "digits", "batch_size": 32, "train_images": 320})
 
 
-@pytest.fixture
-def mistake(capsys):
-    """The line on standard error of a command with these arguments, which must be that of a mistake."""
-
-    def mistake(*arguments) -> str:
-        assert evaluate_network(list(map(str, arguments))) == 2
-        printed = capsys.readouterr()
-        assert printed.out == "" and printed.err.startswith("error: ") and printed.err.count("\n") == 1
-        return printed.err
-
-    return mistake
-
-
 @pytest.fixture(scope="module")
 def digits():
     return load_data("digits", None)
@@ -118,7 +105,7 @@ def test_a_plugin_beside_the_weights_is_loaded(tmp_path, write_plugin, digits, c
     forget_ghost()
     elsewhere = tmp_path / "weights.pt"
     run.weights.rename(elsewhere)
-    assert "ghost_3x3" in mistake(elsewhere, "--data", "digits")
+    assert "ghost_3x3" in mistake(evaluate_network, elsewhere, "--data", "digits")
     assert evaluate_network([str(elsewhere), "--data", "digits", "--plugin", str(plugin.path)]) == 0
 
 
@@ -132,7 +119,7 @@ def test_other_classes_are_refused(trained_run, tmp_path, monkeypatch, mistake):
     for folder in ("train/cat", "train/dog", "test/cat", "test/dog"):
         (tmp_path / "photos" / folder).mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(tmp_path / "photos" / folder / "1.png")
-    said = mistake(trained_run.path, "--data", str(tmp_path / "photos"))
+    said = mistake(evaluate_network, trained_run.path, "--data", str(tmp_path / "photos"))
     assert "2 classes, such as cat, dog" in said and "10" in said
 
 
@@ -151,9 +138,9 @@ def test_what_are_no_weights_gets_one_line(trained_run, tmp_path, mistake):
     }
     for words, state in damaged.items():
         save_checkpoint(tmp_path / "weights.pt", state)
-        assert words in mistake(tmp_path / "weights.pt", "--data", "digits")
+        assert words in mistake(evaluate_network, tmp_path / "weights.pt", "--data", "digits")
     (tmp_path / "weights.pt").write_bytes(b"nothing")
-    assert "damaged" in mistake(tmp_path / "weights.pt", "--data", "digits")
+    assert "damaged" in mistake(evaluate_network, tmp_path / "weights.pt", "--data", "digits")
 
 
 @pytest.mark.parametrize(
@@ -175,11 +162,11 @@ def test_a_mistake_gets_one_line(trained_run, tmp_path, monkeypatch, arguments, 
     (tmp_path / "search").mkdir()
     (tmp_path / "search" / "space.yaml").touch()
     arguments = [argument.format(weights=trained_run.weights) for argument in arguments]
-    assert words in mistake(*arguments)
+    assert words in mistake(evaluate_network, *arguments)
 
 
 def test_weights_that_lie_alone_need_to_be_told_the_data(trained_run, tmp_path, mistake):
     alone = tmp_path / "weights.pt"
     alone.write_bytes(trained_run.weights.read_bytes())
-    assert "give --data" in mistake(alone)
+    assert "give --data" in mistake(evaluate_network, alone)
     assert evaluate_network([str(alone), "--data", "digits"]) == 0
